@@ -1,0 +1,1 @@
+"""The API of Tunesmith: its resources as pydantic models, and the contract between operator and runtime."""

@@ -1,0 +1,84 @@
+"""What every model of the API shares: camelCase names, strict types, immutability."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+GROUP = "tunesmith.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+Kind = Literal["FineTuneJob", "EvalJob", "ModelServe"]
+
+
+class ApiModel(BaseModel):
+    """A part of a spec: unknown fields are refused and values are never coerced."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values under the names that users write, without unset optional fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class StatusModel(ApiModel):
+    """A part of a status or of a progress document: fields of a newer version are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+# Shorter than a DNS label (63), so that children can carry a suffix such as `-a12-workers`.
+ResourceName = Annotated[
+    str, StringConstraints(min_length=1, max_length=52, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+]
+# The name of an item of a list, such as a dataset or a suite.
+ItemName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+# The part of a URI after the scheme is kept to characters that no shell, manifest or file system trips over.
+_REST = r"[A-Za-z0-9._~@%+=,/-]+"
+ModelUri = Annotated[
+    str, StringConstraints(min_length=1, max_length=1024, pattern=rf"^(hf|pvc|file|finetunejob)://{_REST}$")
+]
+# A model that is there as files: what a `ModelUri` becomes once a `finetunejob://` is resolved.
+StorageUri = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=rf"^(pvc|file)://{_REST}$")]
+# A Kubernetes quantity: 2, "500m", "16Gi".
+Quantity = Annotated[
+    int | Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")],
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
+]
+
+
+class ModelSource(ApiModel):
+    """Where a model comes from."""
+
+    uri: ModelUri = Field(
+        description="hf://ORG/NAME[@REVISION], pvc://CLAIM/PATH, file:///PATH (local shell only) or "
+        "finetunejob://NAME for the model that a FineTuneJob of the same namespace publishes."
+    )
+
+
+class Resources(ApiModel):
+    """What a pod asks for."""
+
+    gpu: int = Field(default=0, ge=0, le=64, description="GPUs of each pod (nvidia.com/gpu).")
+    cpu: Quantity | None = Field(default=None, description="CPU request and limit of each pod, such as 4 or 500m.")
+    memory: Quantity | None = Field(default=None, description="Memory request and limit of each pod, such as 16Gi.")
+
+
+class RunPolicy(ApiModel):
+    """How often a run is tried."""
+
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="Attempts before the resource counts as failed. Errors in the input fail at once and are not "
+        "tried again; an attempt that was interrupted by stopping the local shell does not count.",
+    )

@@ -1,0 +1,77 @@
+"""Condition types and reasons. The comment above each constant is its entry in the generated reference."""
+
+# Condition types
+
+# The resource has reached its goal: a FineTuneJob has published its model, an EvalJob has its verdict, a
+# ModelServe answers requests. Once True on a FineTuneJob or EvalJob it stays.
+SUCCEEDED = "Succeeded"
+# The run has ended without its goal and is not tried again. Once True it stays.
+FAILED = "Failed"
+# The endpoint answers requests (ModelServe), or the resource has reached its goal.
+READY = "Ready"
+# Work is under way, or the resource waits for another one; the reason says which (kstatus).
+RECONCILING = "Reconciling"
+# Nothing will change until a person changes something; the message says what (kstatus).
+STALLED = "Stalled"
+# The verdict of the EvalJob is Passed. False with reason GateFailed names the metrics that missed.
+PASSED = "Passed"
+
+# Reasons
+
+# The next attempt is being started.
+STARTING = "Starting"
+# The attempt's process or pods run.
+RUNNING = "Running"
+# The last attempt failed for a reason that may pass; the next one starts after a delay.
+RETRYING = "Retrying"
+# The FineTuneJob named by the spec has not succeeded yet.
+WAITING_FOR_FINE_TUNE_JOB = "WaitingForFineTuneJob"
+# An EvalJob that gates this ModelServe has no verdict yet.
+WAITING_FOR_EVAL_JOB = "WaitingForEvalJob"
+# A resource that the spec names does not exist yet.
+REFERENCE_NOT_FOUND = "ReferenceNotFound"
+# A resource that the spec names has failed. Delete it, mend its spec and create it again.
+REFERENCE_FAILED = "ReferenceFailed"
+# The references form a cycle, so that none of them can ever start. Change one of the model URIs.
+REFERENCE_CYCLE = "ReferenceCycle"
+# An EvalJob that gates this ModelServe did not pass. Improve the model, or change the gate on purpose.
+GATE_FAILED = "GateFailed"
+# The EvalJob that gates this ModelServe judged another model than the one to be served.
+EVALUATED_OTHER_MODEL = "EvaluatedOtherModel"
+# The verdict is Passed.
+GATES_PASSED = "GatesPassed"
+# A gated metric has no value, so there is neither a pass nor a fail.
+INCONCLUSIVE = "Inconclusive"
+# The run has ended well.
+COMPLETED = "Completed"
+# The server answers completions.
+SERVING = "Serving"
+# The spec itself cannot be carried out here; the message says what to change.
+INVALID_SPEC = "InvalidSpec"
+# The condition does not apply yet.
+PENDING = "Pending"
+
+# Reasons of a failed attempt
+
+# The dataset is missing, cannot be read or does not have the shape its format asks for.
+DATA_INVALID = "DataInvalid"
+# The base model is missing or is not a model that this task can use.
+MODEL_INVALID = "ModelInvalid"
+# The output, the checkpoints or the report cannot be written where the spec says.
+STORAGE_NOT_WRITABLE = "StorageNotWritable"
+# There was no space left to write to. The last complete checkpoint is kept, and the next attempt goes on from it.
+STORAGE_FULL = "StorageFull"
+# The port of a ModelServe belongs to another program.
+PORT_TAKEN = "PortTaken"
+# The combination of settings cannot be trained or evaluated; the message says which and why.
+CONFIG_INVALID = "ConfigInvalid"
+# The process ended without saying why: a crash, or a signal such as that of the out-of-memory killer.
+CRASHED = "Crashed"
+# The local shell was stopped while the attempt ran; the next run of the shell goes on from the last checkpoint.
+INTERRUPTED = "Interrupted"
+# The attempt used up its memory.
+OUT_OF_MEMORY = "OutOfMemory"
+# Any other error; the message carries it, the log carries its traceback.
+INTERNAL_ERROR = "InternalError"
+# The last of `maxAttempts` attempts failed.
+MAX_ATTEMPTS_REACHED = "MaxAttemptsReached"

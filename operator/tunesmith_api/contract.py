@@ -1,0 +1,142 @@
+"""The run contract: all that the operator and the runtime share.
+
+The operator writes a `RunConfig` as JSON and names its file in $TUNESMITH_CONFIG. The runtime answers with a
+`ProgressDocument`: locally the JSON file named in $TUNESMITH_PROGRESS. Both carry a version, so that an operator can
+read what a runtime of the version before it writes.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from tunesmith_api.base import ApiModel, Kind, ModelUri, StatusModel, StorageUri
+from tunesmith_api.evaljob import Gate, MetricResult, Report, Suite
+from tunesmith_api.finetunejob import (
+    CheckpointRecord,
+    DataSummary,
+    Method,
+    Output,
+    PublishedModel,
+    Training,
+    TrainingData,
+    TrainingProgress,
+)
+
+CONFIG_VARIABLE = "TUNESMITH_CONFIG"
+PROGRESS_VARIABLE = "TUNESMITH_PROGRESS"
+VOLUMES_VARIABLE = "TUNESMITH_VOLUMES"
+
+CONTRACT_VERSION: Literal[1] = 1
+
+
+class RunIdentity(ApiModel):
+    """Which resource a run works for."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    attempt: int = Field(ge=1)
+
+
+class RunCheckpoints(ApiModel):
+    """Where a training run keeps what it can go on from."""
+
+    uri: StorageUri
+    every_steps: int
+    keep: int
+
+
+class TrainRun(ApiModel):
+    """A training attempt; references are resolved."""
+
+    version: Literal[1] = CONTRACT_VERSION
+    type: Literal["train"] = "train"
+    run: RunIdentity
+    model: ModelUri
+    data: TrainingData
+    method: Method
+    training: Training
+    checkpoints: RunCheckpoints
+    output: Output
+    gpus: int = 0
+
+
+class EvaluateRun(ApiModel):
+    """An evaluation attempt; references are resolved."""
+
+    version: Literal[1] = CONTRACT_VERSION
+    type: Literal["evaluate"] = "evaluate"
+    run: RunIdentity
+    target: PublishedModel
+    baseline: PublishedModel | None = None
+    suites: tuple[Suite, ...]
+    gates: tuple[Gate, ...] = ()
+    batch_size: int
+    report: Report
+
+
+class ServeRun(ApiModel):
+    """A serving process."""
+
+    version: Literal[1] = CONTRACT_VERSION
+    type: Literal["serve"] = "serve"
+    run: RunIdentity
+    model: ModelUri
+    host: str
+    port: int
+
+
+RunConfig = TrainRun | EvaluateRun | ServeRun
+
+run_config: TypeAdapter[RunConfig] = TypeAdapter(Annotated[RunConfig, Field(discriminator="type")])
+
+
+class RunFailure(StatusModel):
+    """Why a run ended without its goal."""
+
+    reason: str = Field(max_length=128)
+    message: str = Field(max_length=4096)
+    retryable: bool
+
+
+class TrainResult(StatusModel):
+    """What a training run leaves."""
+
+    type: Literal["train"] = "train"
+    model: PublishedModel
+
+
+class EvaluateResult(StatusModel):
+    """What an evaluation leaves."""
+
+    type: Literal["evaluate"] = "evaluate"
+    results: tuple[MetricResult, ...]
+    target: PublishedModel
+    baseline: PublishedModel | None = None
+    report: str
+
+
+class SampleProgress(StatusModel):
+    """How far an evaluation is, over all suites and models."""
+
+    done: int = Field(ge=0)
+    total: int = Field(ge=0)
+
+
+class ProgressDocument(StatusModel):
+    """What a run says of itself. Every field but the version may be missing."""
+
+    version: int = CONTRACT_VERSION
+    state: Literal["Starting", "Running", "Succeeded", "Failed"] = "Starting"
+    stage: str = Field(default="", max_length=200)
+    updated_at: datetime | None = None
+    training: TrainingProgress | None = None
+    data: DataSummary | None = None
+    checkpoint: CheckpointRecord | None = None
+    resumed_from_step: int | None = None
+    samples: SampleProgress | None = None
+    url: str | None = None
+    failure: RunFailure | None = None
+    result: Annotated[TrainResult | EvaluateResult, Field(discriminator="type")] | None = None

@@ -1,0 +1,67 @@
+"""ModelServe: a model behind an OpenAI-compatible endpoint."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tunesmith_api.base import ApiModel, ResourceName, Resources, StatusModel
+from tunesmith_api.evaljob import ModelReference
+from tunesmith_api.finetunejob import PublishedModel
+from tunesmith_api.meta import Condition
+
+ServePhase = Literal["Pending", "Progressing", "Ready", "Failed"]
+
+
+class Engine(ApiModel):
+    """What answers requests."""
+
+    type: Literal["transformers"] = Field(
+        default="transformers", description="transformers: `transformers serve`, for development and small models."
+    )
+
+
+class Requirement(ApiModel):
+    """What must hold before the model is served."""
+
+    eval_job: ResourceName = Field(
+        description="Name of an EvalJob of the same namespace whose verdict must be Passed on this very model."
+    )
+
+
+class ModelServeSpec(ApiModel):
+    """The desired endpoint."""
+
+    model: ModelReference = Field(description="Model to serve.")
+    engine: Engine = Field(default=Engine(), description="What answers requests.")
+    requires: tuple[Requirement, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Gates in front of the rollout.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["evalJob"]},
+    )
+    port: int = Field(
+        default=8000,
+        ge=1024,
+        le=65535,
+        description="Port of the Service; in the local shell, port on 127.0.0.1.",
+    )
+    replicas: int = Field(
+        default=1, ge=1, le=1000, description="Pods that serve. The local shell always starts one process."
+    )
+    resources: Resources = Field(default=Resources(), description="What each serving pod asks for.")
+
+
+class ModelServeStatus(StatusModel):
+    """The observed endpoint."""
+
+    phase: ServePhase = Field(default="Pending", description="Summary for people; programs read the conditions.")
+    observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this speaks of.")
+    url: str | None = Field(default=None, max_length=1200, description="Base URL of the API, without /v1.")
+    revision: int = Field(default=0, ge=0, description="Counts the models that have been rolled out.")
+    serving: PublishedModel | None = Field(default=None, description="The model of that revision.")
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Ready, Reconciling, Stalled.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )

@@ -1,0 +1,1 @@
+"""The command line, the planner, the backends and the shells."""

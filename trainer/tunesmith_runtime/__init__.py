@@ -1,0 +1,1 @@
+"""What runs inside training, evaluation and serving processes."""

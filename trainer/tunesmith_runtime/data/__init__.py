@@ -1,0 +1,1 @@
+"""Datasets: reading files, knowing formats, tokenising records."""
