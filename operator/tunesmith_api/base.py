@@ -7,7 +7,7 @@ from pydantic.alias_generators import to_camel
 
 GROUP = "tunesmith.dev"
 VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
+API_VERSION: Literal["tunesmith.dev/v1alpha1"] = "tunesmith.dev/v1alpha1"
 
 Kind = Literal["FineTuneJob", "EvalJob", "ModelServe"]
 
