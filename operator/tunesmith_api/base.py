@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
+
+from tunesmith_api import uris
 
 GROUP = "tunesmith.dev"
 VERSION = "v1alpha1"
@@ -44,10 +46,16 @@ ItemName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern
 # The part of a URI after the scheme is kept to characters that no shell, manifest or file system trips over.
 _REST = r"[A-Za-z0-9._~@%+=,/-]+"
 ModelUri = Annotated[
-    str, StringConstraints(min_length=1, max_length=1024, pattern=rf"^(hf|pvc|file|finetunejob)://{_REST}$")
+    str,
+    StringConstraints(min_length=1, max_length=1024, pattern=rf"^(hf|pvc|file|finetunejob)://{_REST}$"),
+    AfterValidator(uris.checked),
 ]
 # A model that is there as files: what a `ModelUri` becomes once a `finetunejob://` is resolved.
-StorageUri = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=rf"^(pvc|file)://{_REST}$")]
+StorageUri = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1024, pattern=rf"^(pvc|file)://{_REST}$"),
+    AfterValidator(uris.checked),
+]
 # A Kubernetes quantity: 2, "500m", "16Gi".
 Quantity = Annotated[
     int | Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")],
@@ -78,7 +86,7 @@ class RunPolicy(ApiModel):
     max_attempts: int = Field(
         default=3,
         ge=1,
-        le=100,
+        le=20,
         description="Attempts before the resource counts as failed. Errors in the input fail at once and are not "
         "tried again; an attempt that was interrupted by stopping the local shell does not count.",
     )

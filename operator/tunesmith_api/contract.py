@@ -26,6 +26,8 @@ from tunesmith_api.finetunejob import (
 CONFIG_VARIABLE = "TUNESMITH_CONFIG"
 PROGRESS_VARIABLE = "TUNESMITH_PROGRESS"
 VOLUMES_VARIABLE = "TUNESMITH_VOLUMES"
+# The address that a server binds to: 127.0.0.1 unless set; a pod's backend sets 0.0.0.0.
+HOST_VARIABLE = "TUNESMITH_HOST"
 
 CONTRACT_VERSION: Literal[1] = 1
 
@@ -84,7 +86,6 @@ class ServeRun(ApiModel):
     type: Literal["serve"] = "serve"
     run: RunIdentity
     model: ModelUri
-    host: str
     port: int
 
 

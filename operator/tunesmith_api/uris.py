@@ -33,6 +33,12 @@ def split(uri: str) -> Uri:
     return Uri(scheme, authority, path.strip("/"))
 
 
+def checked(uri: str) -> str:
+    """Return the URI itself. Raises ValueError as `split` does."""
+    split(uri)
+    return uri
+
+
 def join(uri: str, *names: str) -> str:
     """Return the URI of something inside the folder `uri`."""
     return "/".join([uri.rstrip("/"), *names])

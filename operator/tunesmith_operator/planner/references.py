@@ -1,0 +1,100 @@
+"""References between resources, resolved or waited for."""
+
+from tunesmith_api import conditions as c
+from tunesmith_api import uris
+from tunesmith_api.evaljob import ModelReference
+from tunesmith_api.finetunejob import PublishedModel
+from tunesmith_api.meta import Reference
+from tunesmith_api.resources import EvalJob, FineTuneJob
+from tunesmith_operator.planner.situation import Situation, find
+from tunesmith_operator.planner.types import Observed
+
+FINE_TUNE_JOB_SCHEME = "finetunejob"
+
+
+def resolve(reference: ModelReference, observed: Observed) -> PublishedModel | Situation:
+    """Return the model that a reference names, or the situation of whoever waits for it."""
+    if reference.fine_tune_job is not None:
+        return _published_by(reference.fine_tune_job, observed)
+    assert reference.uri is not None  # noqa: S101 - the model's own validator
+    return resolve_uri(reference.uri, observed)
+
+
+def resolve_uri(uri: str, observed: Observed) -> PublishedModel | Situation:
+    """Return the model behind a URI; finetunejob://NAME is what that job publishes."""
+    name = named_job(uri)
+    return _published_by(name, observed) if name else PublishedModel(uri=uri)
+
+
+def named_job(uri: str) -> str | None:
+    """Return NAME of finetunejob://NAME, and None for any other URI."""
+    parts = uris.split(uri)
+    return parts.authority if parts.scheme == FINE_TUNE_JOB_SCHEME else None
+
+
+def _published_by(name: str, observed: Observed) -> PublishedModel | Situation:
+    job = observed.resources.get(Reference(kind="FineTuneJob", name=name))
+    if not isinstance(job, FineTuneJob):
+        return Situation(
+            "working", c.REFERENCE_NOT_FOUND, f"waits for FineTuneJob {name}, which does not exist; create it"
+        )
+    if job.status.phase == "Succeeded" and job.status.output:
+        return job.status.output
+    if job.status.phase == "Failed":
+        failed = find(job.status.conditions, c.FAILED)
+        why = failed.message if failed else "see its conditions"
+        return Situation("blocked", c.REFERENCE_FAILED, f"FineTuneJob {name} has failed: {why}")
+    return Situation("working", c.WAITING_FOR_FINE_TUNE_JOB, f"waits for FineTuneJob {name} to succeed")
+
+
+def gate(name: str, model: PublishedModel, observed: Observed) -> Situation | None:
+    """Return None when the EvalJob `name` has passed `model`, else the situation of the server behind that gate."""
+    job = observed.resources.get(Reference(kind="EvalJob", name=name))
+    if not isinstance(job, EvalJob):
+        return Situation("working", c.REFERENCE_NOT_FOUND, f"waits for EvalJob {name}, which does not exist; create it")
+    status = job.status
+    if status.phase == "Failed":
+        failed = find(status.conditions, c.FAILED)
+        why = failed.message if failed else "see its conditions"
+        return Situation("blocked", c.REFERENCE_FAILED, f"EvalJob {name} has failed: {why}")
+    if status.verdict is None:
+        return Situation("working", c.WAITING_FOR_EVAL_JOB, f"waits for the verdict of EvalJob {name}")
+    if status.target is not None and _differ(status.target, model):
+        return Situation(
+            "blocked",
+            c.EVALUATED_OTHER_MODEL,
+            f"EvalJob {name} judged {_shown(status.target)}, not {_shown(model)}; "
+            "delete it and create it again to judge this model",
+        )
+    if status.verdict != "Passed":
+        missed = "; ".join(outcome.message for outcome in status.gates if not outcome.passed)
+        return Situation("blocked", c.GATE_FAILED, f"EvalJob {name} gave the verdict {status.verdict}: {missed}")
+    return None
+
+
+def _differ(judged: PublishedModel, wanted: PublishedModel) -> bool:
+    if judged.digest and wanted.digest:
+        return judged.digest != wanted.digest
+    return judged.uri != wanted.uri
+
+
+def _shown(model: PublishedModel) -> str:
+    return f"{model.uri} ({model.digest[:19]})" if model.digest else model.uri
+
+
+def find_cycle(job: FineTuneJob, observed: Observed) -> tuple[str, ...] | None:
+    """Return the names of the FineTuneJobs that wait for each other in a ring that `job` is part of or waits on.
+
+    The first name is also the last. None when there is no such ring.
+    """
+    chain = [job.metadata.name]
+    current: FineTuneJob = job
+    while name := named_job(current.spec.model.uri):
+        if name in chain:
+            return (*chain[chain.index(name) :], name)
+        chain.append(name)
+        following = observed.resources.get(Reference(kind="FineTuneJob", name=name))
+        if not isinstance(following, FineTuneJob) or following.status.phase == "Succeeded":
+            return None
+        current = following
+    return None

@@ -1,0 +1,79 @@
+"""What goes into a plan and what comes out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, Literal, TypeVar
+
+from tunesmith_api.base import Resources
+from tunesmith_api.contract import ProgressDocument, RunConfig
+from tunesmith_api.evaljob import EvalJobStatus
+from tunesmith_api.finetunejob import FineTuneJobStatus
+from tunesmith_api.meta import Reference
+from tunesmith_api.modelserve import ModelServeStatus
+from tunesmith_api.resources import Resource
+
+Status = FineTuneJobStatus | EvalJobStatus | ModelServeStatus
+StatusT = TypeVar("StatusT", FineTuneJobStatus, EvalJobStatus, ModelServeStatus)
+
+# Interrupted: it was stopped, or its host went away, through no fault of its own.
+WorkloadState = Literal["Pending", "Running", "Succeeded", "Failed", "Interrupted"]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Something that should run: a training or evaluation attempt, or a server. Its name is its identity."""
+
+    name: str
+    namespace: str
+    config: RunConfig
+    resources: Resources
+    replicas: int = 1
+
+
+@dataclass(frozen=True)
+class ObservedWorkload:
+    """What a backend sees of a workload.
+
+    `ready` and `url` are for servers: whether it answers completions, and where.
+    """
+
+    name: str
+    state: WorkloadState
+    message: str = ""
+    progress: ProgressDocument | None = None
+    ended_at: datetime | None = None
+    ready: bool = False
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as far as a plan may depend on it: the resource's own workloads, and the resources of its namespace."""
+
+    workloads: Mapping[str, ObservedWorkload] = field(default_factory=dict)
+    resources: Mapping[Reference, Resource] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A transition that people may want to know of."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan(Generic[StatusT]):
+    """What follows from a resource and what is observed.
+
+    `ensure` should run and is started when it does not; `stop` should not run; every other workload is left alone.
+    `requeue_after` says when to look again if nothing happens before.
+    """
+
+    status: StatusT
+    ensure: tuple[Workload, ...] = ()
+    stop: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+    requeue_after: timedelta | None = None
