@@ -28,6 +28,8 @@ PROGRESS_VARIABLE = "TUNESMITH_PROGRESS"
 VOLUMES_VARIABLE = "TUNESMITH_VOLUMES"
 # The address that a server binds to: 127.0.0.1 unless set; a pod's backend sets 0.0.0.0.
 HOST_VARIABLE = "TUNESMITH_HOST"
+# A file that a server makes once it has answered a completion, for a pod's readiness probe.
+READY_VARIABLE = "TUNESMITH_READY"
 
 CONTRACT_VERSION: Literal[1] = 1
 

@@ -68,6 +68,18 @@ def ensure_writable(uri: str) -> Path:
     return path
 
 
+def writable_parent(uri: str) -> Path:
+    """Return the path that `uri` names, whose parent folder exists and can be written: what `publish` needs.
+
+    Raises NotWritableError otherwise, also when something that is not a folder is in the way.
+    """
+    path = local_path(uri)
+    if path.exists() and not path.is_dir():
+        raise NotWritableError(f"{uri}: {path} is a file; name a folder")
+    ensure_writable(uri.rstrip("/").rpartition("/")[0] if uris.split(uri).scheme == "pvc" else f"file://{path.parent}")
+    return path
+
+
 def sync(folder: Path) -> None:
     """Flush every file below `folder`, and the folders' entries, to the disk."""
     for parent, _, files in os.walk(folder):

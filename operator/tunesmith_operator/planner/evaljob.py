@@ -75,7 +75,7 @@ def _models(job: EvalJob, observed: Observed) -> tuple[PublishedModel, Published
 def _workload(job: EvalJob, target: PublishedModel, baseline: PublishedModel | None, number: int) -> Workload:
     spec, meta = job.spec, job.metadata
     return Workload(
-        name=f"{meta.name}-a{number}",
+        name=f"{meta.name}-e{number}",  # -a would collide with a FineTuneJob of the same name
         namespace=meta.namespace,
         resources=spec.resources,
         config=EvaluateRun(

@@ -1,0 +1,63 @@
+# One target for each thing a person does here. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_STATE := .cache/demo
+BASE_MODEL := .cache/models/SmolLM2-135M-Instruct
+
+# uv does not read pip's configuration: a folder of wheels that pip knows is handed on.
+export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format generate bench docs lock clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## Make .venv with everything a contributor needs, at the locked versions.
+
+$(VENV)/.ready: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make setup PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[operator,runtime,dev]'
+	@touch $@
+
+demo: setup $(BASE_MODEL)/config.json ## Fine-tune, evaluate and serve a real model on this machine.
+	$(BIN)/tunesmith run --file examples/quickstart --state $(DEMO_STATE) \
+	  --volume data=examples/quickstart/data --volume models=.cache/models \
+	  --then '$(BIN)/python examples/quickstart/ask.py'
+
+$(BASE_MODEL)/config.json: | setup
+	$(BIN)/python examples/quickstart/base_model.py $(BASE_MODEL)
+
+test: setup ## Run the tests: unit, API and local shell.
+	$(BIN)/python -m pytest
+
+check: setup ## Check style, types, walls between packages and generated files.
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/generate.py --check
+
+format: setup ## Format the code and mend what can be mended.
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+generate: setup ## Write the CRDs and the reference from the models.
+	$(BIN)/python tools/generate.py
+
+bench: setup ## Measure training against TRL alone, on the same data and model, in one run.
+	$(BIN)/python tests/bench/training.py
+
+docs: setup ## Build the documentation into site/.
+	$(BIN)/mkdocs build --strict --quiet
+
+lock: setup ## Resolve the newest versions into requirements.lock.
+	$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --python-version 3.11 --no-emit-package torch \
+	  --no-header --quiet --output-file requirements.lock
+
+clean: ## Delete what was built here, the environment and the demo included.
+	rm -rf $(VENV) .cache site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

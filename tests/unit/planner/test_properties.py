@@ -1,0 +1,175 @@
+"""The planner over all states: it never raises, terminal states latch, and planning what is planned changes nothing."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.builders import eval_job, fine_tune_job, model_serve
+from tunesmith_api import conditions as c
+from tunesmith_api.contract import EvaluateResult, ProgressDocument, RunFailure, SampleProgress, TrainResult
+from tunesmith_api.evaljob import EvalJobStatus, MetricResult
+from tunesmith_api.finetunejob import (
+    AttemptRecord,
+    CheckpointRecord,
+    FineTuneJobStatus,
+    PublishedModel,
+    TrainingProgress,
+)
+from tunesmith_api.modelserve import ModelServeStatus
+from tunesmith_api.resources import EvalJob, FineTuneJob, ModelServe, Resource, reference
+from tunesmith_operator.planner import Observed, ObservedWorkload, plan
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+times = st.integers(-7200, 7200).map(lambda seconds: NOW + timedelta(seconds=seconds))
+models = st.sampled_from(
+    [
+        PublishedModel(uri="pvc://models/support-bot", digest="sha256:aa", adapter=True),
+        PublishedModel(uri="pvc://models/support-bot", digest="sha256:bb"),
+        PublishedModel(uri="pvc://models/other"),
+    ]
+)
+failures = st.builds(
+    RunFailure,
+    reason=st.sampled_from([c.DATA_INVALID, c.STORAGE_FULL, c.CRASHED]),
+    message=st.just("it broke"),
+    retryable=st.booleans(),
+)
+results = st.one_of(
+    st.builds(TrainResult, model=models),
+    st.builds(
+        EvaluateResult,
+        results=st.lists(
+            st.builds(
+                MetricResult,
+                metric=st.sampled_from(["facts/f1", "facts/exactMatch", "gone/f1"]),
+                value=st.floats(0, 1),
+                baseline=st.none() | st.floats(0, 1),
+                n=st.integers(0, 9),
+            ),
+            max_size=3,
+        ).map(tuple),
+        target=models,
+        report=st.just("pvc://reports/x"),
+    ),
+)
+progress = st.builds(
+    ProgressDocument,
+    state=st.sampled_from(["Starting", "Running", "Succeeded", "Failed"]),
+    training=st.none() | st.builds(TrainingProgress, step=st.integers(0, 100), total_steps=st.integers(0, 100)),
+    checkpoint=st.none() | st.just(CheckpointRecord(step=1, uri="pvc://x/y")),
+    samples=st.none() | st.builds(SampleProgress, done=st.integers(0, 9), total=st.integers(0, 9)),
+    resumed_from_step=st.none() | st.integers(0, 9),
+    failure=st.none() | failures,
+    result=st.none() | results,
+)
+NAMES = ("support-bot-a1", "support-bot-a2", "support-bot-eval-a1", "support-bot-eval-a2", "support-bot-v1", "stray")
+workloads = st.builds(
+    ObservedWorkload,
+    name=st.sampled_from(NAMES),
+    state=st.sampled_from(["Pending", "Running", "Succeeded", "Failed", "Interrupted"]),
+    message=st.sampled_from(["", "exit code 1"]),
+    progress=st.none() | progress,
+    ended_at=st.none() | times,
+    ready=st.booleans(),
+    url=st.none() | st.just("http://127.0.0.1:8000"),
+)
+
+
+def attempt_lists(prefix: str) -> st.SearchStrategy[tuple[AttemptRecord, ...]]:
+    record = st.builds(
+        AttemptRecord,
+        number=st.integers(1, 3),
+        workload=st.integers(1, 3).map(lambda number: f"{prefix}-a{number}"),
+        started_at=times,
+        ended_at=st.none() | times,
+        reason=st.sampled_from([None, c.INTERRUPTED, c.CRASHED, c.COMPLETED]),
+    )
+    return st.lists(record, max_size=4).map(tuple)
+
+
+phases = st.sampled_from(["Pending", "Running", "Succeeded", "Failed"])
+fine_tune_jobs = st.builds(
+    lambda name, base, status: fine_tune_job(name=name, model={"uri": base}, status=status),
+    st.sampled_from(["support-bot", "general"]),
+    st.sampled_from(["hf://org/base", "finetunejob://general", "finetunejob://support-bot", "finetunejob://none"]),
+    st.builds(FineTuneJobStatus, phase=phases, attempts=attempt_lists("support-bot"), output=st.none() | models),
+)
+eval_jobs = st.builds(
+    lambda gates, status: eval_job(gates=gates, status=status),
+    st.sampled_from([[], [{"metric": "facts/f1", "min": 0.5}]]),
+    st.builds(
+        EvalJobStatus,
+        phase=phases,
+        verdict=st.sampled_from([None, "Passed", "Failed", "Inconclusive"]),
+        attempts=attempt_lists("support-bot-eval"),
+        target=st.none() | models,
+    ),
+)
+model_serves = st.builds(
+    lambda requires, status: model_serve(requires=requires, status=status),
+    st.sampled_from([[], [{"evalJob": "support-bot-eval"}], [{"evalJob": "none"}]]),
+    st.builds(ModelServeStatus, revision=st.integers(0, 2), serving=st.none() | models),
+)
+resources = st.one_of(fine_tune_jobs, eval_jobs, model_serves)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Observed:
+    seen = draw(st.lists(workloads, max_size=4))
+    there = draw(st.lists(resources, max_size=4))
+    return Observed(workloads={each.name: each for each in seen}, resources={reference(each): each for each in there})
+
+
+def planned(resource: Resource, observed: Observed) -> Resource:
+    return resource.model_copy(update={"status": plan(resource, observed, NOW).status})
+
+
+@given(resources, worlds())
+@settings(max_examples=400)
+def test_every_state_has_a_plan_that_can_be_written(resource: Resource, observed: Observed) -> None:
+    result = plan(resource, observed, NOW)
+    written = result.status.model_dump_json(by_alias=True, exclude_none=True)
+    assert type(result.status).model_validate_json(written) == result.status
+    assert result.requeue_after is None or result.requeue_after > timedelta(0)
+
+
+@given(resources, worlds())
+@settings(max_examples=400)
+def test_planning_the_planned_state_changes_nothing(resource: Resource, observed: Observed) -> None:
+    first = plan(resource, observed, NOW)
+    started = {
+        workload.name: ObservedWorkload(workload.name, "Pending")
+        for workload in first.ensure
+        if workload.name not in observed.workloads
+    }
+    kept = {name: each for name, each in observed.workloads.items() if name not in first.stop}
+    after = Observed(workloads={**kept, **started}, resources=observed.resources)
+    settled = planned(planned(resource, observed), after)
+    again = plan(settled, after, NOW)
+    assert again.status == settled.status
+    assert again.events == ()
+    assert again.stop == ()
+    assert all(workload.name in after.workloads for workload in again.ensure)
+
+
+@given(st.one_of(fine_tune_jobs, eval_jobs), worlds(), worlds())
+def test_terminal_states_latch(resource: FineTuneJob | EvalJob, observed: Observed, later: Observed) -> None:
+    ended = planned(resource, observed)
+    assert not isinstance(ended, ModelServe)
+    if ended.status.phase in {"Succeeded", "Failed"}:
+        result = plan(ended, later, NOW + timedelta(days=1))
+        assert result.status == ended.status
+        assert (result.ensure, result.stop, result.events, result.requeue_after) == ((), (), (), None)
+
+
+@given(model_serves, worlds())
+def test_nothing_new_is_served_before_its_gates_have_passed(serve: ModelServe, observed: Observed) -> None:
+    result = plan(serve, observed, NOW)
+    assert isinstance(result.status, ModelServeStatus)
+    if result.status.serving != serve.status.serving:
+        for requirement in serve.spec.requires:
+            job = observed.resources[reference(eval_job(name=requirement.eval_job))]
+            assert isinstance(job, EvalJob)
+            assert job.status.verdict == "Passed"

@@ -1,0 +1,74 @@
+"""`python -m tunesmith_runtime`: carry out the run config in $TUNESMITH_CONFIG, report to $TUNESMITH_PROGRESS.
+
+Exits 0 when the run reached its goal, 1 when it failed (the progress document says why), 2 when there is no config.
+"""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tunesmith_api.contract import (
+    CONFIG_VARIABLE,
+    EvaluateResult,
+    EvaluateRun,
+    RunConfig,
+    ServeRun,
+    TrainResult,
+    TrainRun,
+    run_config,
+)
+from tunesmith_runtime.errors import RunError, as_run_error
+from tunesmith_runtime.progress import ProgressReporter
+
+
+def main() -> int:
+    """Carry out the run; return the exit code."""
+    try:
+        config = run_config.validate_json(Path(os.environ[CONFIG_VARIABLE]).read_bytes())
+        reporter = ProgressReporter.from_environment()
+    except KeyError as missing:
+        print(f"tunesmith_runtime: ${missing.args[0]} is not set", file=sys.stderr)  # noqa: T201
+        return 2
+    except (OSError, ValidationError) as error:
+        print(f"tunesmith_runtime: the run config cannot be used: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        result = _carry_out(config, reporter)
+    except Exception as error:
+        return _fail(error, reporter)
+    reporter.update(state="Succeeded", stage="", result=result)
+    return 0
+
+
+def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | EvaluateResult | None:
+    # Imported here because they bring torch, and a run needs only its own.
+    match config:
+        case TrainRun():
+            from tunesmith_runtime.train.running import run
+
+            return run(config, reporter)
+        case EvaluateRun():
+            from tunesmith_runtime.evaluate.evaluating import evaluate
+
+            return evaluate(config, reporter)
+        case ServeRun():
+            from tunesmith_runtime.serve.engine import serve
+
+            serve(config, reporter)
+            return None
+
+
+def _fail(error: Exception, reporter: ProgressReporter) -> int:
+    failure = as_run_error(error)
+    if type(failure) is RunError:
+        traceback.print_exception(error)
+    print(f"error: {failure.message}", file=sys.stderr)  # noqa: T201 - the run's log
+    reporter.update(state="Failed", failure=failure.failure())
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

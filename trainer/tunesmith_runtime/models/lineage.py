@@ -1,0 +1,113 @@
+"""Where a model came from: digests, lineage.json and the model card."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from tunesmith_api.contract import TrainRun
+from tunesmith_api.finetunejob import DataSummary, TrainingProgress
+
+LINEAGE = "lineage.json"
+CARD = "README.md"
+ADAPTER = "adapter"
+
+# What a model's behaviour depends on; cards, lineage and training states are left out of its digest.
+_MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
+_NOT_MODEL_FILES = {LINEAGE, "trainer_state.json"}
+_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "ray", "tunesmith")
+
+
+def model_digest(folder: Path) -> str:
+    """Return sha256:HEX over the names and bytes of the files directly in `folder` that make up a model."""
+    names = {file.name for pattern in _MODEL_FILES for file in folder.glob(pattern)} - _NOT_MODEL_FILES
+    total = hashlib.sha256()
+    for name in sorted(names):
+        with (folder / name).open("rb") as stream:
+            total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def describe_model(
+    staged: Path,
+    config: TrainRun,
+    *,
+    base_digest: str,
+    data_digests: Mapping[str, str],
+    summary: DataSummary,
+    progress: TrainingProgress | None,
+) -> str:
+    """Write lineage.json and the model card into `staged`; return the model's digest."""
+    digest = model_digest(staged)
+    settings = config.model_dump(
+        mode="json", by_alias=True, exclude_none=True, include={"model", "data", "method", "training"}
+    )
+    packages = _package_versions()
+    lineage = {
+        "digest": digest,
+        "baseModel": {"uri": config.model, "digest": base_digest},
+        "data": [{"name": name, "sha256": sha256} for name, sha256 in data_digests.items()],
+        "records": summary.to_json(),
+        "config": settings,
+        "configDigest": f"sha256:{hashlib.sha256(_canonical(settings)).hexdigest()}",
+        "packages": packages,
+        "run": config.run.to_json(),
+        "result": progress.model_dump(mode="json", by_alias=True, include={"step", "loss", "eval_loss"})
+        if progress
+        else {},
+        "createdAt": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    (staged / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
+    (staged / CARD).write_text(_card(config, summary, progress, digest, packages), encoding="utf-8")
+    return digest
+
+
+def _card(
+    config: TrainRun, summary: DataSummary, progress: TrainingProgress | None, digest: str, packages: Mapping[str, str]
+) -> str:
+    base = config.model.removeprefix("hf://").partition("@")[0]
+    data = ModelCardData(
+        base_model=base if config.model.startswith("hf://") else None,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["tunesmith", config.method.type, config.method.adapter.type],
+    )
+    rows = {
+        "Base model": f"`{config.model}`",
+        "Method": f"{config.method.type}, {config.method.adapter.type}",
+        "Datasets": ", ".join(f"`{each.uri}` ({each.format})" for each in config.data.train),
+        "Records": f"{summary.records} trained on, {summary.validation_records} held out for validation",
+        "Left out": f"{summary.dropped.overlong} longer than {config.data.max_length} tokens, "
+        f"{summary.dropped.empty} empty",
+        "Steps": str(progress.step) if progress else "",
+        "Loss": str(progress.loss) if progress else "",
+        "Validation loss": str(progress.eval_loss) if progress and progress.eval_loss is not None else "not measured",
+        "Digest": f"`{digest}`",
+        "Packages": ", ".join(f"{name} {number}" for name, number in packages.items()),
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return (
+        f"---\n{data.to_yaml()}\n---\n\n# {config.run.name}\n\n"
+        f"Fine-tuned by the FineTuneJob {config.run.namespace}/{config.run.name} with Tunesmith. "
+        f"`{LINEAGE}` in this folder holds the digests of everything it was made from.\n\n"
+        f"| | |\n|---|---|\n{table}\n"
+    )
+
+
+def _package_versions() -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _canonical(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

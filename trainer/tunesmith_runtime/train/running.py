@@ -1,0 +1,47 @@
+"""A training run from end to end: prepare the data, train on Ray, publish the model."""
+
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tunesmith_api.contract import TrainResult, TrainRun
+from tunesmith_api.finetunejob import PublishedModel
+from tunesmith_runtime import storage
+from tunesmith_runtime.data.preparing import prepare
+from tunesmith_runtime.models.lineage import describe_model, model_digest
+from tunesmith_runtime.models.loading import load_tokenizer
+from tunesmith_runtime.progress import ProgressReporter
+from tunesmith_runtime.train import inputs, raycluster
+
+
+def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
+    """Train and publish; return where the model is. Bad input is found before Ray starts. Raises RunError."""
+    target = storage.writable_parent(config.output.uri)
+    checkpoints = storage.ensure_writable(config.checkpoints.uri)
+    reporter.update(state="Running", stage="preparing the data")
+    base = storage.model_path(config.model)
+    data = prepare(config.data, load_tokenizer(base))
+    reporter.update(data=data.summary, stage="starting Ray")
+    staged = target.with_name(f".{target.name}.staged-{config.run.attempt}")
+    shutil.rmtree(staged, ignore_errors=True)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        tempfile.TemporaryDirectory(dir=checkpoints, prefix=".data-") as folder,
+    ):
+        # This reads the whole base model: beside training, not before it.
+        base_digest = pool.submit(model_digest, base)
+        saved = inputs.save(data.train, data.validation, config.data, data.digests, Path(folder))
+        raycluster.train(config, saved, staged, reporter)
+        reporter.update(stage="publishing the model")
+        digest = describe_model(
+            staged,
+            config,
+            base_digest=base_digest.result(),
+            data_digests=data.digests,
+            summary=data.summary,
+            progress=reporter.read().training,
+        )
+    storage.publish(staged, target)
+    adapter = config.method.adapter.type != "full"
+    return TrainResult(model=PublishedModel(uri=config.output.uri, digest=digest, adapter=adapter))
