@@ -44,6 +44,7 @@ def main() -> int:
 
 
 def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | EvaluateResult | None:
+    os.environ.setdefault("TQDM_DISABLE", "1")  # a log file is no place for progress bars
     # Imported here because they bring torch, and a run needs only its own.
     match config:
         case TrainRun():

@@ -57,6 +57,12 @@ class PortTakenError(RunError):
     retryable = False
 
 
+class OutOfMemoryError(RunError):
+    """The run used up its memory."""
+
+    reason = conditions.OUT_OF_MEMORY
+
+
 class StorageFullError(RunError):
     """No space is left where the run writes."""
 
@@ -86,4 +92,6 @@ def as_run_error(error: BaseException) -> RunError:
         cause = cause.__cause__ or cause.__context__
     if full := StorageFullError.caused_by(error, "writing"):
         return full
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return OutOfMemoryError(f"out of memory: {error}; use a smaller batch size or maxLength")
     return RunError(f"{type(error).__name__}: {error}")

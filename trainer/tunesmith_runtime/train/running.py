@@ -1,4 +1,4 @@
-"""A training run from end to end: prepare the data, train on Ray, publish the model."""
+"""A training run from end to end: prepare the data, train, publish the model."""
 
 import shutil
 import tempfile
@@ -8,21 +8,31 @@ from pathlib import Path
 from tunesmith_api.contract import TrainResult, TrainRun
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_runtime import storage
-from tunesmith_runtime.data.preparing import prepare
+from tunesmith_runtime.data.sources import read_training_data
 from tunesmith_runtime.models.lineage import describe_model, model_digest
-from tunesmith_runtime.models.loading import load_tokenizer
 from tunesmith_runtime.progress import ProgressReporter
-from tunesmith_runtime.train import inputs, raycluster
+from tunesmith_runtime.train import environment
 
 
 def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
-    """Train and publish; return where the model is. Bad input is found before Ray starts. Raises RunError."""
+    """Train and publish; return where the model is.
+
+    What can be wrong with the input is looked for before the slow imports. Raises RunError.
+    """
+    reporter.update(state="Running", stage="reading the data")
     target = storage.writable_parent(config.output.uri)
     checkpoints = storage.ensure_writable(config.checkpoints.uri)
-    reporter.update(state="Running", stage="preparing the data")
     base = storage.model_path(config.model)
-    data = prepare(config.data, load_tokenizer(base))
-    reporter.update(data=data.summary, stage="starting Ray")
+    records = read_training_data(config.data)
+    environment.prepare(config.gpus)
+
+    from tunesmith_runtime.data.preparing import prepare
+    from tunesmith_runtime.models.loading import load_tokenizer
+    from tunesmith_runtime.train import inputs, raytrain
+
+    reporter.update(stage="preparing the data")
+    data = prepare(config.data, load_tokenizer(base), records)
+    reporter.update(data=data.summary, stage="loading the model")
     staged = target.with_name(f".{target.name}.staged-{config.run.attempt}")
     shutil.rmtree(staged, ignore_errors=True)
     with (
@@ -32,7 +42,7 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
         # This reads the whole base model: beside training, not before it.
         base_digest = pool.submit(model_digest, base)
         saved = inputs.save(data.train, data.validation, config.data, data.digests, Path(folder))
-        raycluster.train(config, saved, staged, reporter)
+        raytrain.train(config, saved, staged, reporter, workers=max(1, config.gpus))
         reporter.update(stage="publishing the model")
         digest = describe_model(
             staged,

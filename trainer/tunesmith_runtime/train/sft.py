@@ -58,7 +58,7 @@ def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: Progres
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     path = storage.model_path(config.model)
     tokenizer = load_tokenizer(path)
-    model = load_causal_lm(path)
+    model = load_causal_lm(path, torch.float32)  # bf16 comes by autocast: the weights that learn stay exact
     packed = config.data.packing == "bfd"
     if packed:
         check_packed_apart(model)
@@ -128,7 +128,8 @@ def _arguments(config: TrainRun, output: Path, *, validates: bool) -> SFTConfig:
         use_cpu=not on_gpu,
         bf16=on_gpu and torch.cuda.is_bf16_supported(),
         dataloader_pin_memory=on_gpu,
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
+        ddp_find_unused_parameters=False,
         # Records come tokenised, labelled and none too long: nothing is left for TRL to prepare or to cut.
         max_length=None,
         padding_free=config.data.packing == "bfd",

@@ -48,6 +48,7 @@ class ProgressCallback(TrainerCallback):
     clock: Callable[[], float] = time.monotonic
     _started: float = field(default=0.0, init=False)
     _first_step: int = field(default=0, init=False)
+    _warm: bool = field(default=False, init=False)
     _tokens_before: int = field(default=0, init=False)
     _reported: float = field(default=float("-inf"), init=False)
     _metrics: dict[str, float] = field(default_factory=dict, init=False)
@@ -55,7 +56,9 @@ class ProgressCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the clock; after a resume, from the step that the checkpoint holds."""
+        """Start the clock; after a resume, with the step and the numbers that the checkpoint holds."""
+        for logged in state.log_history:
+            self._metrics.update(logged)
         self._begin(state)
 
     def on_log(
@@ -68,8 +71,9 @@ class ProgressCallback(TrainerCallback):
     ) -> None:
         """Take up the newest numbers, and report them when it is time."""
         self._metrics.update(logs or {})
-        if state.global_step == self._first_step + 1:
-            self._begin(state)  # the first step compiles and warms up: it would spoil the estimate
+        if not self._warm and state.global_step > self._first_step:
+            self._warm = True
+            self._begin(state)  # the first step allocates and warms up: it would spoil the estimate
             self._report(state)
         elif self.clock() - self._reported >= REPORT_SECONDS or state.global_step >= state.max_steps:
             self._report(state)

@@ -1,7 +1,8 @@
-"""The Ray side of a run: a cluster of this machine, and Ray Train's workers on it."""
+"""Ray Train around the training function: one worker in this process, several on a Ray cluster of this machine.
 
-import os
-import secrets
+Import it after `environment.prepare()`: Ray reads its settings once, when it is imported.
+"""
+
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,31 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from tunesmith_api import conditions
 from tunesmith_api.contract import TrainRun, run_config
 from tunesmith_runtime.errors import RunError, as_run_error
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train.inputs import TokenisedData
 
 
-def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: ProgressReporter) -> None:
-    """Train with Ray Train's TorchTrainer; rank 0 leaves the model in `staged`.
+class WorkerError(RunError):
+    """What a worker reported before it ended."""
 
-    Ray keeps no checkpoint: ours carry a manifest, and the next attempt goes on from the last complete one.
-    Raises RunError with the worker's own sentence when it left one.
+    def __init__(self, reason: str, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+
+
+def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: ProgressReporter, *, workers: int) -> None:
+    """Train with Ray Train's TorchTrainer on that many workers; rank 0 leaves the model in `staged`.
+
+    A single worker runs in this process (Ray Train's local mode): a cluster of its own would add half a minute and a
+    gigabyte and bring nothing, because an attempt ends with its only worker either way. Ray keeps no checkpoint: ours
+    carry a manifest, and the next attempt goes on from the last complete one.
+    Raises RunError, with the worker's own sentence when it left one.
     """
-    _start()
+    if workers > 1:
+        _start()
     try:
         with tempfile.TemporaryDirectory(prefix="tunesmith-ray-") as storage_path:
             trainer = TorchTrainer(
@@ -36,7 +48,7 @@ def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: Progres
                 },
                 torch_config=TorchConfig(backend="nccl" if config.gpus else "gloo"),
                 scaling_config=ScalingConfig(
-                    num_workers=max(1, config.gpus),
+                    num_workers=workers if workers > 1 else 0,
                     use_gpu=config.gpus > 0,
                     resources_per_worker={"CPU": 1, **({"GPU": 1} if config.gpus else {})},
                 ),
@@ -53,25 +65,13 @@ def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: Progres
             raise RunError(f"a training worker was lost: {error}") from error
         raise WorkerError(failure.reason, failure.message, retryable=failure.retryable) from error
     finally:
-        ray.shutdown()
-
-
-class WorkerError(RunError):
-    """What a worker reported before it ended."""
-
-    def __init__(self, reason: str, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.retryable = retryable
+        if ray.is_initialized():
+            ray.shutdown()
 
 
 def _start() -> None:
-    # Without a token of its own a local Ray leaves one in the home directory, which then breaks other clusters.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(address="local", include_dashboard=False, log_to_driver=True)
+        ray.init(address="local", include_dashboard=False, logging_config=ray.LoggingConfig(log_level="ERROR"))
     except Exception as error:
         raise RunError(f"Ray did not start: {error}") from error
 
@@ -85,10 +85,6 @@ def _worker(loop: dict[str, Any]) -> None:
     reporter: ProgressReporter = loop["reporter"]
     try:
         sft.train(config, loop["data"], loop["staged"], reporter)
-    except MemoryError as error:
-        failure = RunError(f"the worker ran out of memory: {error}").failure()
-        reporter.update(failure=failure.model_copy(update={"reason": conditions.OUT_OF_MEMORY}))
-        raise
     except Exception as error:
         reporter.update(failure=as_run_error(error).failure())
         raise

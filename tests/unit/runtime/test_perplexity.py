@@ -1,0 +1,122 @@
+"""Perplexity equals what one gets by hand from the model's log-likelihoods."""
+
+import math
+
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tunesmith_api.evaljob import PerplexitySuite
+from tunesmith_runtime.data.records import Completion, Conversation, Message, PlainText, Record
+from tunesmith_runtime.data.tokenizing import IGNORED, Tokens, tokenize
+from tunesmith_runtime.evaluate.perplexity import Likelihood, perplexity, run, score, windows
+from tunesmith_runtime.evaluate.samples import SuiteResult, TextSample
+
+SENTENCES = ["The moon goes round the earth.", "A spider has eight legs, and the sky is blue today.", "Sky"]
+
+
+@torch.no_grad()
+def by_hand(model: PreTrainedModel, ids: list[int], scored: range) -> float:
+    """Add up -log p(token | all tokens before it), one token at a time."""
+    total = 0.0
+    for position in scored:
+        logits = model(input_ids=torch.tensor([ids[:position]])).logits[0, -1]
+        total -= float(torch.log_softmax(logits.double(), -1)[ids[position]])
+    return total
+
+
+def measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *records: Record, max_length: int = 64, batch: int = 8
+) -> SuiteResult:
+    suite = PerplexitySuite(uri="file:///texts.jsonl", max_length=max_length)
+    return run(suite, records, model, tokenizer, batch_size=batch, progress=lambda _: None)
+
+
+def test_it_is_exp_of_the_mean_over_all_tokens_but_each_first(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    result = measure(model, tokenizer, *map(PlainText, SENTENCES))
+    all_ids = [tokenizer(text).input_ids for text in SENTENCES]
+    nlls = [by_hand(model, ids, range(1, len(ids))) for ids in all_ids]
+    scored = [len(ids) - 1 for ids in all_ids]
+    for sample, nll, tokens in zip(result.samples, nlls, scored, strict=True):
+        assert isinstance(sample, TextSample)
+        assert sample.tokens == tokens
+        assert sample.nll == pytest.approx(nll, rel=1e-5)
+    assert result.metrics["perplexity"] == pytest.approx(math.exp(sum(nlls) / sum(scored)), rel=1e-5)
+
+
+def test_batches_and_their_padding_change_nothing(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    records = [PlainText(text) for text in SENTENCES * 2]
+    alone, together = (measure(model, tokenizer, *records, batch=batch) for batch in (1, 4))
+    for one, other in zip(alone.samples, together.samples, strict=True):
+        assert isinstance(one, TextSample)
+        assert isinstance(other, TextSample)
+        assert (one.index, one.tokens) == (other.index, other.tokens)
+        assert one.nll == pytest.approx(other.nll, rel=1e-5)
+
+
+def test_a_long_text_is_scored_in_windows_each_token_once(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    ids = tokenizer(" ".join(SENTENCES)).input_ids[:21]
+    length, nll = 8, 0.0
+    nll += by_hand(model, ids[0:8], range(1, 8))
+    for start in (4, 8, 12):
+        nll += by_hand(model, ids[start : start + 8], range(4, 8))
+    nll += by_hand(model, ids[16:21], range(4, 5))
+    (result,) = score(model, [Tokens(ids, ids)], max_length=length, batch_size=3, progress=lambda _: None)
+    assert result.tokens == len(ids) - 1
+    assert result.nll == pytest.approx(nll, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 12, 13, 100])
+@pytest.mark.parametrize("max_length", [8, 9])
+def test_windows_cover_every_token_once_whatever_the_length(size: int, max_length: int) -> None:
+    ids = list(range(size))
+    scored: list[int] = []
+    for window in windows(0, Tokens(ids, ids), max_length):
+        assert len(window.tokens.input_ids) <= max_length
+        assert window.tokens.labels[0] == IGNORED
+        scored += [label for label in window.tokens.labels if label != IGNORED]
+    assert scored == ids[1:]
+
+
+def test_only_the_completion_and_its_end_are_scored(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    chat = Conversation((Message("user", "What colour is the sky?"), Message("assistant", "blue")))
+    for record in (Completion("The sky is", " blue"), chat):
+        tokens = tokenize(record, tokenizer)
+        first = next(place for place, label in enumerate(tokens.labels) if label != IGNORED)
+        (sample,) = measure(model, tokenizer, record).samples
+        assert isinstance(sample, TextSample)
+        assert sample.tokens == len(tokens.input_ids) - first
+        assert sample.nll == pytest.approx(
+            by_hand(model, tokens.input_ids, range(first, len(tokens.input_ids))), rel=1e-5
+        )
+
+
+def test_windows_that_hold_no_scored_token_are_not_read() -> None:
+    ids = list(range(40))
+    assert len(list(windows(0, Tokens(ids, [IGNORED] * 38 + ids[38:]), 8))) == 1
+
+
+def test_progress_counts_every_record_once(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    seen: list[int] = []
+    suite = PerplexitySuite(uri="file:///texts.jsonl", max_length=8)
+    records = [PlainText("S"), *map(PlainText, SENTENCES)]
+    run(suite, records, model, tokenizer, batch_size=2, progress=seen.append)
+    assert sum(seen) == len(records)
+
+
+def test_a_value_beyond_all_numbers_is_infinite_and_no_scored_token_gives_none() -> None:
+    assert perplexity([Likelihood(1e6, 1)]) == math.inf
+    assert math.isnan(perplexity([Likelihood(0.0, 0)]))
+    assert math.isnan(perplexity([Likelihood(math.nan, 3)]))
+
+
+def test_a_sample_keeps_the_start_of_its_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    result = measure(model, tokenizer, PlainText("long " * 100), PlainText("short"))
+    long, short = (sample.text for sample in result.samples if isinstance(sample, TextSample))
+    assert len(long) == 200
+    assert long.endswith("…")
+    assert short == "short"

@@ -1,0 +1,37 @@
+"""Several faults of one file become one error."""
+
+from tunesmith_runtime.errors import DataError
+
+SHOWN = 5
+
+
+class Problems:
+    """Collects what is wrong with a file, place by place; the same fault in many places is said once."""
+
+    def __init__(self, uri: str, what: str) -> None:
+        """Take the file's URI and what a count of places is said to be, such as `lines cannot be read`."""
+        self._uri = uri
+        self._what = what
+        self._count = 0
+        self._places: dict[str, list[str]] = {}
+
+    def add(self, place: str, fault: str) -> None:
+        """Note a fault."""
+        self._count += 1
+        self._places.setdefault(fault, []).append(place)
+
+    def raise_if_any(self, advice: str = "") -> None:
+        """Raise DataError with the first faults, their places and the number of places, if there are any."""
+        if not self._count:
+            return
+        shown: list[str] = []
+        room = SHOWN
+        for fault, places in self._places.items():
+            if room <= 0:
+                break
+            shown.append(f"{', '.join(places[:room])}: {fault}")
+            room -= len(places)
+        more = self._count - SHOWN
+        total = f"{self._count} {self._what}: " if self._count > 1 else ""
+        end = f" (and {more} more)" if more > 0 else ""
+        raise DataError(f"{self._uri}: {total}{'; '.join(shown)}{end}{advice}")

@@ -1,0 +1,239 @@
+"""An evaluation from end to end: read the data, measure the models, judge, publish the report."""
+
+import gc
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
+from tunesmith_api.evaljob import MetricResult, Suite
+from tunesmith_api.finetunejob import DatasetSource, PublishedModel
+from tunesmith_api.gates import judge
+from tunesmith_api.uris import join
+from tunesmith_runtime import storage
+from tunesmith_runtime.data.formats import read_records
+from tunesmith_runtime.data.records import PlainText, Record
+from tunesmith_runtime.errors import NotWritableError
+from tunesmith_runtime.evaluate import golden, perplexity
+from tunesmith_runtime.evaluate.report import Evaluation, MeasuredSuite, render
+from tunesmith_runtime.evaluate.samples import Sample, SuiteResult
+from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
+from tunesmith_runtime.progress import ProgressReporter
+
+REPORT = "report.html"
+RESULTS = "results.json"
+SAMPLES = "samples"
+
+
+@dataclass(frozen=True)
+class _LoadedSuite:
+    suite: Suite
+    records: tuple[Record, ...]
+
+
+@dataclass
+class _Meter:
+    """Reports how many samples are done, over all suites and models."""
+
+    reporter: ProgressReporter
+    total: int
+    done: int = 0
+
+    def enter(self, stage: str) -> None:
+        self.reporter.update(state="Running", stage=stage[:200], samples=self._progress())
+
+    def advance(self, samples: int) -> None:
+        if samples:
+            self.done += samples
+            self.reporter.update(samples=self._progress())
+
+    def _progress(self) -> SampleProgress:
+        return SampleProgress(done=self.done, total=self.total)
+
+
+def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
+    """Run every suite on the target and the baseline, and publish report.html, results.json and samples/*.jsonl.
+
+    Unusable data and a report folder that cannot be written are found before a model is loaded. When target and
+    baseline are one folder it is measured once, and stands for both. A metric that is not a finite number is left out
+    of the results, with a note in the report. Raises RunError.
+    """
+    with _report_folder(config.report.uri) as staged:
+        progress.update(state="Running", stage="reading the suites")
+        suites = [_LoadedSuite(suite, _read(suite)) for suite in config.suites]
+        target_path = storage.model_path(config.target.uri)
+        baseline_path = storage.model_path(config.baseline.uri) if config.baseline else None
+        roles = {"target": target_path, "baseline": baseline_path}
+        folders = list(dict.fromkeys(path.resolve() for path in roles.values() if path))
+        meter = _Meter(progress, len(folders) * sum(len(each.records) for each in suites))
+        names = ["target", "baseline"] if len(folders) == 2 else ["model"]
+        measured = {
+            folder: _measure(folder, suites, config.batch_size, meter, name)
+            for folder, name in zip(folders, names, strict=False)
+        }
+        meter.enter("writing the report")
+        target = measured[target_path.resolve()]
+        baseline = measured[baseline_path.resolve()] if baseline_path else None
+        evaluation = _judged(
+            config,
+            target=_identified(config.target, target_path),
+            baseline=_identified(config.baseline, baseline_path) if config.baseline and baseline_path else None,
+            suites=tuple(
+                MeasuredSuite(suite, target[suite.name], baseline[suite.name] if baseline else None)
+                for suite in config.suites
+            ),
+        )
+        _write(evaluation, staged)
+    return EvaluateResult(
+        results=evaluation.results,
+        target=evaluation.target,
+        baseline=evaluation.baseline,
+        report=join(config.report.uri, REPORT),
+    )
+
+
+@contextmanager
+def _report_folder(uri: str) -> Iterator[Path]:
+    """Give an empty folder beside the one of `uri`, and publish it there when all went well.
+
+    Raises NotWritableError when that cannot be, or when the folder holds something that is not a report and that
+    publishing would delete.
+    """
+    folder = storage.ensure_writable(uri)
+    if any(folder.iterdir()) and not (folder / RESULTS).is_file():
+        raise NotWritableError(f"{uri}: {folder} holds files that are no report; name a new or an empty folder")
+    staged = folder.with_name(f".{folder.name}.staged")
+    try:
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+    except OSError as error:
+        raise NotWritableError(
+            f"{uri}: the report is written beside its folder first, and {folder.parent} cannot be written: "
+            f"{error.strerror or error}; name a folder inside one that can be"
+        ) from error
+    try:
+        yield staged
+        storage.publish(staged, folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _read(suite: Suite) -> tuple[Record, ...]:
+    kind = suite.golden or suite.perplexity
+    assert kind is not None  # noqa: S101 - a suite has exactly one kind
+    return read_records(DatasetSource(uri=kind.uri, format=kind.format)).records
+
+
+def _measure(
+    folder: Path, suites: Sequence[_LoadedSuite], batch_size: int, meter: _Meter, name: str
+) -> Mapping[str, SuiteResult]:
+    meter.enter(f"loading the {name}")
+    tokenizer = load_tokenizer(folder)
+    model = load_causal_lm(folder)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    results: dict[str, SuiteResult] = {}
+    for loaded in suites:
+        suite = loaded.suite
+        meter.enter(f"{name}: {suite.name}")
+        if suite.golden:
+            answerable = [record for record in loaded.records if not isinstance(record, PlainText)]
+            results[suite.name] = golden.run(
+                suite.golden, answerable, model, tokenizer, batch_size=batch_size, progress=meter.advance
+            )
+        elif suite.perplexity:
+            results[suite.name] = perplexity.run(
+                suite.perplexity, loaded.records, model, tokenizer, batch_size=batch_size, progress=meter.advance
+            )
+    del model
+    gc.collect()
+    torch.cuda.empty_cache()
+    return results
+
+
+def _judged(
+    config: EvaluateRun,
+    *,
+    target: PublishedModel,
+    baseline: PublishedModel | None,
+    suites: tuple[MeasuredSuite, ...],
+) -> Evaluation:
+    results: list[MetricResult] = []
+    notes: list[str] = []
+    for measured in suites:
+        for metric, value in measured.target.metrics.items():
+            name = f"{measured.suite.name}/{metric}"
+            base = measured.baseline.metrics[metric] if measured.baseline else None
+            if base is not None and not math.isfinite(base):
+                notes.append(f"The baseline's {name} is {_words(base)} and is left out.")
+                base = None
+            if not math.isfinite(value):
+                notes.append(f"The target's {name} is {_words(value)}, and the metric is left out.")
+                continue
+            delta = None if base is None else value - base
+            samples = len(measured.target.samples)
+            results.append(MetricResult(metric=name, value=value, baseline=base, delta=delta, n=samples))
+    gated = [gate.metric for gate in config.gates]
+    results.sort(key=lambda result: result.metric not in gated)
+    verdict, outcomes = judge(config.gates, results)
+    return Evaluation(
+        run=config.run,
+        target=target,
+        baseline=baseline,
+        suites=suites,
+        results=tuple(results),
+        verdict=verdict,
+        gates=outcomes,
+        notes=tuple(notes),
+    )
+
+
+def _words(value: float) -> str:
+    return "not a number" if math.isnan(value) else "too large for a number"
+
+
+def _identified(model: PublishedModel, folder: Path) -> PublishedModel:
+    """Return the model with its digest: the given one, or what its lineage says."""
+    if model.digest:
+        return model
+    try:
+        digest = json.loads((folder / "lineage.json").read_text(encoding="utf-8")).get("digest")
+    except (OSError, ValueError, AttributeError):
+        return model
+    return model.model_copy(update={"digest": digest if isinstance(digest, str) else None})
+
+
+def _write(evaluation: Evaluation, folder: Path) -> None:
+    (folder / SAMPLES).mkdir()
+    for measured in evaluation.suites:
+        for role, result in {"target": measured.target, "baseline": measured.baseline}.items():
+            if result:
+                lines = "".join(_line(sample) for sample in result.samples)
+                (folder / SAMPLES / f"{measured.suite.name}.{role}.jsonl").write_text(lines, encoding="utf-8")
+    document = {
+        "run": evaluation.run.to_json(),
+        "verdict": evaluation.verdict,
+        "gates": [gate.to_json() for gate in evaluation.gates],
+        "results": [result.to_json() for result in evaluation.results],
+        "target": evaluation.target.to_json(),
+        "baseline": evaluation.baseline.to_json() if evaluation.baseline else None,
+        "notes": evaluation.notes,
+    }
+    (folder / RESULTS).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / REPORT).write_text(render(evaluation), encoding="utf-8")
+
+
+def _line(sample: Sample) -> str:
+    return json.dumps(_finite(asdict(sample)), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+    }

@@ -1,0 +1,235 @@
+"""The report: one HTML file that opens from disk, in light and in dark."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tunesmith_api.contract import RunIdentity
+from tunesmith_api.evaljob import GateResult, MetricResult, Suite, Verdict
+from tunesmith_api.finetunejob import PublishedModel
+from tunesmith_api.gates import number
+from tunesmith_api.metrics import METRICS, Metric, improvement
+from tunesmith_runtime.evaluate.charts import Bar, Distribution, bar_chart, histograms
+from tunesmith_runtime.evaluate.samples import MEAN_NLL, AnswerSample, Sample, SuiteResult
+
+# Rows of a suite's two short tables, and of its long one; samples/*.jsonl hold them all.
+HIGHLIGHTS = 5
+SHOWN = 200
+
+_MEAN_NLL = Metric("Mean negative log-likelihood per token, in nats.", higher_is_better=False, scale=None)
+_SAMPLE_METRICS = {**METRICS, MEAN_NLL: _MEAN_NLL}
+
+
+@dataclass(frozen=True)
+class MeasuredSuite:
+    """A suite with what it gave on each model; samples of both are in one order."""
+
+    suite: Suite
+    target: SuiteResult
+    baseline: SuiteResult | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that the report says. `notes` are sentences on what is missing and why."""
+
+    run: RunIdentity
+    target: PublishedModel
+    baseline: PublishedModel | None
+    suites: tuple[MeasuredSuite, ...]
+    results: tuple[MetricResult, ...]
+    verdict: Verdict
+    gates: tuple[GateResult, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _MetricRow:
+    name: str
+    description: str
+    value: str
+    baseline: str
+    delta: str
+    direction: str
+    n: int
+
+
+@dataclass(frozen=True)
+class _ScoreCell:
+    name: str
+    target: str
+    baseline: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class _SampleRow:
+    index: int
+    prompt: str
+    references: tuple[str, ...]
+    answer: str
+    baseline_answer: str
+    scores: tuple[_ScoreCell, ...]
+    quality: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class _Table:
+    title: str
+    rows: tuple[_SampleRow, ...]
+    open: bool
+
+
+@dataclass(frozen=True)
+class _SuiteView:
+    name: str
+    uri: str
+    samples: int
+    has_answers: bool
+    bars: Markup | None
+    histograms: Markup | None
+    tables: tuple[_Table, ...]
+
+
+def render(evaluation: Evaluation) -> str:
+    """Return the report as one HTML document that loads nothing else; text of models and data is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        evaluation=evaluation,
+        metrics=[_metric_row(result) for result in evaluation.results],
+        suites=[_suite_view(measured, evaluation.results) for measured in evaluation.suites],
+    )
+
+
+def _metric_row(result: MetricResult) -> _MetricRow:
+    base = result.baseline
+    return _MetricRow(
+        name=result.metric,
+        description=METRICS[result.metric.rpartition("/")[2]].description,
+        value=number(result.value),
+        baseline="" if base is None else number(base),
+        delta="" if result.delta is None else _signed(result.delta),
+        direction=_direction(0.0 if base is None else improvement(result.metric, result.value, base)),
+        n=result.n,
+    )
+
+
+def _suite_view(measured: MeasuredSuite, results: Sequence[MetricResult]) -> _SuiteView:
+    suite = measured.suite
+    kind = suite.golden or suite.perplexity
+    names = set(suite.metric_names())
+    bars = [_bar(result) for result in results if result.metric in names]
+    rows = _sample_rows(measured)
+    distributions = _distributions(measured)
+    return _SuiteView(
+        name=suite.name,
+        uri=kind.uri if kind else "",
+        samples=len(rows),
+        has_answers=suite.golden is not None,
+        # Our own SVG: what comes from outside in it, numbers and metric names, matplotlib has escaped.
+        bars=Markup(bar_chart(bars)) if bars else None,  # noqa: S704
+        histograms=Markup(histograms(distributions)) if distributions else None,  # noqa: S704
+        tables=tuple(_tables(rows, compared=measured.baseline is not None)),
+    )
+
+
+def _bar(result: MetricResult) -> Bar:
+    name = result.metric.rpartition("/")[2]
+    base = result.baseline
+    return Bar(
+        label=name,
+        scale=METRICS[name].scale or max(result.value, base or 0.0) or 1.0,
+        target=result.value,
+        baseline=base,
+        target_text=number(result.value),
+        baseline_text="" if base is None else number(base),
+    )
+
+
+def _distributions(measured: MeasuredSuite) -> list[Distribution]:
+    target = [sample.scores for sample in measured.target.samples]
+    baseline = [sample.scores for sample in measured.baseline.samples] if measured.baseline else []
+    return [
+        Distribution(
+            label=name,
+            scale=_SAMPLE_METRICS[name].scale,
+            target=[scores[name] for scores in target if name in scores],
+            baseline=[scores[name] for scores in baseline if name in scores],
+        )
+        for name in dict.fromkeys(name for scores in target for name in scores)
+    ]
+
+
+def _sample_rows(measured: MeasuredSuite) -> list[_SampleRow]:
+    others: Sequence[Sample | None] = (
+        measured.baseline.samples if measured.baseline else [None] * len(measured.target.samples)
+    )
+    return [_sample_row(sample, other) for sample, other in zip(measured.target.samples, others, strict=True)]
+
+
+def _sample_row(sample: Sample, other: Sample | None) -> _SampleRow:
+    asked = isinstance(sample, AnswerSample)
+    before = other.scores if other else {}
+    quality = _quality(sample)
+    return _SampleRow(
+        index=sample.index + 1,
+        prompt=sample.prompt if isinstance(sample, AnswerSample) else sample.text,
+        references=sample.references if isinstance(sample, AnswerSample) else (),
+        answer=sample.answer if isinstance(sample, AnswerSample) else "",
+        baseline_answer=other.answer if isinstance(other, AnswerSample) and asked else "",
+        scores=tuple(
+            _ScoreCell(
+                name=name,
+                target=number(value),
+                baseline=number(before[name]) if name in before else "",
+                direction=_direction(_gain(name, value, before[name])) if name in before else "same",
+            )
+            for name, value in sample.scores.items()
+        ),
+        quality=quality,
+        gain=quality - _quality(other) if other else 0.0,
+    )
+
+
+def _quality(sample: Sample) -> float:
+    """Return one number to order samples by, larger is better: the mean of the scores as shares of their scales."""
+    shares = [
+        value / (metric.scale or 1.0) * (1 if metric.higher_is_better else -1)
+        for metric, value in ((_SAMPLE_METRICS[name], value) for name, value in sample.scores.items())
+    ]
+    return fmean(shares) if shares else 0.0
+
+
+def _tables(rows: Sequence[_SampleRow], *, compared: bool) -> list[_Table]:
+    worst = sorted(rows, key=lambda row: (row.quality, row.gain))[:HIGHLIGHTS]
+    tables = [_Table("Worst", tuple(worst), open=True)]
+    if compared:
+        improved = sorted((row for row in rows if row.gain > 0), key=lambda row: -row.gain)[:HIGHLIGHTS]
+        tables.append(_Table("Most improved", tuple(improved), open=True))
+    title = "All samples" if len(rows) <= SHOWN else f"The first {SHOWN} of {len(rows)} samples"
+    return [*tables, _Table(title, tuple(rows[:SHOWN]), open=False)]
+
+
+def _gain(name: str, value: float, before: float) -> float:
+    return value - before if _SAMPLE_METRICS[name].higher_is_better else before - value
+
+
+def _direction(gain: float) -> str:
+    if gain == 0:
+        return "same"
+    return "better" if gain > 0 else "worse"
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else '−' if value < 0 else '±'}{number(abs(value))}"

@@ -1,0 +1,49 @@
+"""What a suite gives: metrics, and each sample that they come from."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# The score of one text of a perplexity suite.
+MEAN_NLL = "nllPerToken"
+
+
+@dataclass(frozen=True)
+class AnswerSample:
+    """A question, the model's answer, and its scores by metric in each metric's own unit."""
+
+    index: int
+    prompt: str
+    answer: str
+    references: tuple[str, ...]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TextSample:
+    """The start of a text, the sum of its tokens' negative log-likelihoods in nats, and how many were scored."""
+
+    index: int
+    text: str
+    nll: float
+    tokens: int
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """The mean in nats per token; nothing when no token was scored or the mean is not a number."""
+        mean = self.nll / self.tokens if self.tokens else math.nan
+        return {MEAN_NLL: mean} if math.isfinite(mean) else {}
+
+
+Sample = AnswerSample | TextSample
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """The metrics of one suite on one model, by bare name, and the samples in the order of the records.
+
+    A metric may be infinite or not a number, as when a model is broken.
+    """
+
+    metrics: Mapping[str, float]
+    samples: tuple[Sample, ...]

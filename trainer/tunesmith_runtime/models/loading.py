@@ -1,0 +1,54 @@
+"""A folder in Hugging Face layout becomes a tokenizer and a model."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tunesmith_runtime.errors import ModelError
+from tunesmith_runtime.models.templates import ensure_chat_template
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of the folder, with a chat template and a padding token.
+
+    Raises ModelError when there is none, or when it has no end-of-sequence token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the loaders raise whatever the broken file leads them to
+        raise ModelError(f"{path}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{path}: its tokenizer has no end-of-sequence token; set eos_token in tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    ensure_chat_template(tokenizer)
+    return tokenizer
+
+
+def load_causal_lm(path: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """Return the causal language model of the folder, on the CPU, in eval mode.
+
+    Its weights are of `dtype`; by default fp32, or bf16 where a CUDA device is to hold them. Raises ModelError when
+    the folder is broken, lacks weights, or holds another kind of model.
+    """
+    dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the loaders raise whatever the broken file leads them to
+        raise ModelError(f"{path} cannot be loaded as a causal language model: {_first_line(error)}") from error
+    if missing := sorted(info["missing_keys"]):
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ModelError(
+            f"{path} is not a whole {type(model).__name__}: its files lack the weights {', '.join(missing[:3])}{more}"
+        )
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
