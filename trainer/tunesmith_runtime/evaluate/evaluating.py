@@ -1,16 +1,13 @@
 """An evaluation from end to end: read the data, measure the models, judge, publish the report."""
 
-import gc
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
 from tunesmith_api.evaljob import MetricResult, Suite
@@ -19,12 +16,9 @@ from tunesmith_api.gates import judge
 from tunesmith_api.uris import join
 from tunesmith_runtime import storage
 from tunesmith_runtime.data.formats import read_records
-from tunesmith_runtime.data.records import PlainText, Record
 from tunesmith_runtime.errors import NotWritableError
-from tunesmith_runtime.evaluate import golden, perplexity
 from tunesmith_runtime.evaluate.report import Evaluation, MeasuredSuite, render
-from tunesmith_runtime.evaluate.samples import Sample, SuiteResult
-from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
+from tunesmith_runtime.evaluate.samples import LoadedSuite, Sample
 from tunesmith_runtime.progress import ProgressReporter
 
 REPORT = "report.html"
@@ -32,15 +26,9 @@ RESULTS = "results.json"
 SAMPLES = "samples"
 
 
-@dataclass(frozen=True)
-class _LoadedSuite:
-    suite: Suite
-    records: tuple[Record, ...]
-
-
 @dataclass
 class _Meter:
-    """Reports how many samples are done, over all suites and models."""
+    """Reports the stage, and how many samples are done over all suites and models."""
 
     reporter: ProgressReporter
     total: int
@@ -67,35 +55,48 @@ def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
     """
     with _report_folder(config.report.uri) as staged:
         progress.update(state="Running", stage="reading the suites")
-        suites = [_LoadedSuite(suite, _read(suite)) for suite in config.suites]
-        target_path = storage.model_path(config.target.uri)
-        baseline_path = storage.model_path(config.baseline.uri) if config.baseline else None
-        roles = {"target": target_path, "baseline": baseline_path}
-        folders = list(dict.fromkeys(path.resolve() for path in roles.values() if path))
-        meter = _Meter(progress, len(folders) * sum(len(each.records) for each in suites))
-        names = ["target", "baseline"] if len(folders) == 2 else ["model"]
-        measured = {
-            folder: _measure(folder, suites, config.batch_size, meter, name)
-            for folder, name in zip(folders, names, strict=False)
-        }
-        meter.enter("writing the report")
-        target = measured[target_path.resolve()]
-        baseline = measured[baseline_path.resolve()] if baseline_path else None
-        evaluation = _judged(
-            config,
-            target=_identified(config.target, target_path),
-            baseline=_identified(config.baseline, baseline_path) if config.baseline and baseline_path else None,
-            suites=tuple(
-                MeasuredSuite(suite, target[suite.name], baseline[suite.name] if baseline else None)
-                for suite in config.suites
-            ),
-        )
+        suites = [_read(suite) for suite in config.suites]
+        target = _identified(config.target)
+        baseline = _identified(config.baseline) if config.baseline else None
+        measured = _measure(config, suites, progress)
+        progress.update(stage="writing the report")
+        left_out = [
+            f"{each.suite.name}: {each.empty} records with an empty answer are left out."
+            for each in suites
+            if each.empty
+        ]
+        evaluation = _judged(config, target, baseline, measured, left_out)
         _write(evaluation, staged)
     return EvaluateResult(
         results=evaluation.results,
         target=evaluation.target,
         baseline=evaluation.baseline,
         report=join(config.report.uri, REPORT),
+    )
+
+
+def _measure(
+    config: EvaluateRun, suites: Sequence[LoadedSuite], progress: ProgressReporter
+) -> tuple[MeasuredSuite, ...]:
+    target = storage.model_path(config.target.uri).resolve()
+    baseline = storage.model_path(config.baseline.uri).resolve() if config.baseline else None
+    names = {target: "target"}
+    if baseline:
+        names.setdefault(baseline, "baseline")
+    meter = _Meter(progress, len(names) * sum(len(each.records) for each in suites))
+
+    from tunesmith_runtime.evaluate.measuring import Observer, measure  # brings torch: unusable data is told sooner
+
+    def observer(name: str) -> Observer:
+        return Observer(stage=lambda stage: meter.enter(f"{name}: {stage}"), samples=meter.advance)
+
+    measured = {
+        folder: measure(folder, suites, batch_size=config.batch_size, observer=observer(name))
+        for folder, name in names.items()
+    }
+    return tuple(
+        MeasuredSuite(suite, measured[target][suite.name], measured[baseline][suite.name] if baseline else None)
+        for suite in config.suites
     )
 
 
@@ -106,18 +107,12 @@ def _report_folder(uri: str) -> Iterator[Path]:
     Raises NotWritableError when that cannot be, or when the folder holds something that is not a report and that
     publishing would delete.
     """
-    folder = storage.ensure_writable(uri)
-    if any(folder.iterdir()) and not (folder / RESULTS).is_file():
+    folder = storage.writable_parent(uri)
+    if folder.exists() and any(folder.iterdir()) and not (folder / RESULTS).is_file():
         raise NotWritableError(f"{uri}: {folder} holds files that are no report; name a new or an empty folder")
     staged = folder.with_name(f".{folder.name}.staged")
-    try:
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir()
-    except OSError as error:
-        raise NotWritableError(
-            f"{uri}: the report is written beside its folder first, and {folder.parent} cannot be written: "
-            f"{error.strerror or error}; name a folder inside one that can be"
-        ) from error
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
     try:
         yield staged
         storage.publish(staged, folder)
@@ -125,47 +120,22 @@ def _report_folder(uri: str) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _read(suite: Suite) -> tuple[Record, ...]:
+def _read(suite: Suite) -> LoadedSuite:
     kind = suite.golden or suite.perplexity
     assert kind is not None  # noqa: S101 - a suite has exactly one kind
-    return read_records(DatasetSource(uri=kind.uri, format=kind.format)).records
-
-
-def _measure(
-    folder: Path, suites: Sequence[_LoadedSuite], batch_size: int, meter: _Meter, name: str
-) -> Mapping[str, SuiteResult]:
-    meter.enter(f"loading the {name}")
-    tokenizer = load_tokenizer(folder)
-    model = load_causal_lm(folder)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    results: dict[str, SuiteResult] = {}
-    for loaded in suites:
-        suite = loaded.suite
-        meter.enter(f"{name}: {suite.name}")
-        if suite.golden:
-            answerable = [record for record in loaded.records if not isinstance(record, PlainText)]
-            results[suite.name] = golden.run(
-                suite.golden, answerable, model, tokenizer, batch_size=batch_size, progress=meter.advance
-            )
-        elif suite.perplexity:
-            results[suite.name] = perplexity.run(
-                suite.perplexity, loaded.records, model, tokenizer, batch_size=batch_size, progress=meter.advance
-            )
-    del model
-    gc.collect()
-    torch.cuda.empty_cache()
-    return results
+    parsed = read_records(DatasetSource(uri=kind.uri, format=kind.format))
+    return LoadedSuite(suite, parsed.records, parsed.empty)
 
 
 def _judged(
     config: EvaluateRun,
-    *,
     target: PublishedModel,
     baseline: PublishedModel | None,
     suites: tuple[MeasuredSuite, ...],
+    left_out: Sequence[str],
 ) -> Evaluation:
     results: list[MetricResult] = []
-    notes: list[str] = []
+    notes = list(left_out)
     for measured in suites:
         for metric, value in measured.target.metrics.items():
             name = f"{measured.suite.name}/{metric}"
@@ -198,15 +168,16 @@ def _words(value: float) -> str:
     return "not a number" if math.isnan(value) else "too large for a number"
 
 
-def _identified(model: PublishedModel, folder: Path) -> PublishedModel:
+def _identified(model: PublishedModel) -> PublishedModel:
     """Return the model with its digest: the given one, or what its lineage says."""
     if model.digest:
         return model
     try:
-        digest = json.loads((folder / "lineage.json").read_text(encoding="utf-8")).get("digest")
+        lineage = storage.model_path(model.uri) / "lineage.json"
+        digest = json.loads(lineage.read_text(encoding="utf-8")).get("digest")
+        return PublishedModel(uri=model.uri, digest=digest, adapter=model.adapter)
     except (OSError, ValueError, AttributeError):
         return model
-    return model.model_copy(update={"digest": digest if isinstance(digest, str) else None})
 
 
 def _write(evaluation: Evaluation, folder: Path) -> None:

@@ -1,11 +1,23 @@
-"""What a suite gives: metrics, and each sample that they come from."""
+"""What a suite asks, and what it gives: metrics, and each sample that they come from."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tunesmith_api.evaljob import Suite
+from tunesmith_runtime.data.records import Record
+
 # The score of one text of a perplexity suite.
 MEAN_NLL = "nllPerToken"
+
+
+@dataclass(frozen=True)
+class LoadedSuite:
+    """A suite with the records of its file; `empty` counts those left out for an empty answer or text."""
+
+    suite: Suite
+    records: tuple[Record, ...]
+    empty: int
 
 
 @dataclass(frozen=True)

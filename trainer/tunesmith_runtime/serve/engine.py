@@ -29,19 +29,33 @@ def serve(config: ServeRun, reporter: ProgressReporter) -> None:
     _check_port(host, config.port)
     reporter.update(state="Starting", stage="loading the model")
     threading.Thread(target=_announce, args=(config, reporter), daemon=True).start()
-    with tempfile.TemporaryDirectory(prefix="tunesmith-serve-") as folder:
-        # The server calls a model what it was loaded as: a link gives it the name that users know.
-        Path(folder, config.run.name).symlink_to(model.resolve())
-        os.chdir(folder)
+    with tempfile.TemporaryDirectory(prefix="tunesmith-serve-") as cache:
+        _lay_out_cache(Path(cache), config.run.name, model.resolve())
+        os.environ["HF_HUB_CACHE"] = cache
+        os.environ["HF_HUB_OFFLINE"] = "1"
         _transformers_serve(config.run.name, host, config.port)
 
 
+def _lay_out_cache(cache: Path, name: str, model: Path) -> None:
+    """Make a Hugging Face cache of links that holds just this model, under the name that users know.
+
+    The server calls a model what it was loaded as and lists what its cache holds: so it lists this model, not whatever
+    else was once downloaded here.
+    """
+    repository, revision = cache / f"models--{name}", "0" * 40
+    snapshot = repository / "snapshots" / revision
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    (repository / "blobs").mkdir()
+    for file in model.iterdir():
+        if file.is_file():
+            (snapshot / file.name).symlink_to(file)
+
+
 def _transformers_serve(name: str, host: str, port: int) -> None:
-    from huggingface_hub import constants
     from transformers.cli.transformers import main
 
-    # Listing models reads this folder, and fails without it.
-    Path(constants.HF_HUB_CACHE).mkdir(parents=True, exist_ok=True)
     sys.argv = ["transformers", "serve", name, "--host", host, "--port", str(port)]
     main()
 
