@@ -78,10 +78,10 @@ def histograms(distributions: Sequence[Distribution]) -> str:
     columns = min(len(distributions), _ROW)
     with rc_context(_STYLE):
         figure = Figure(figsize=(2.4 * columns, 1.9 * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).flat
+        grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, distribution in zip(grid, distributions, strict=False):
             _histogram(axes, distribution)
-        for axes in list(grid)[len(distributions) :]:
+        for axes in grid[len(distributions) :]:
             axes.set_axis_off()
         return _svg(figure)
 

@@ -61,7 +61,8 @@ def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
         measured = _measure(config, suites, progress)
         progress.update(stage="writing the report")
         left_out = [
-            f"{each.suite.name}: {each.empty} records with an empty answer are left out."
+            f"{each.suite.name}: {each.empty} of {each.empty + len(each.records)} records left out for an empty answer "
+            "or text."
             for each in suites
             if each.empty
         ]

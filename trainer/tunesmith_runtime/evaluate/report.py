@@ -218,7 +218,7 @@ def _tables(rows: Sequence[_SampleRow], *, compared: bool) -> list[_Table]:
         improved = sorted((row for row in rows if row.gain > 0), key=lambda row: -row.gain)[:HIGHLIGHTS]
         tables.append(_Table("Most improved", tuple(improved), open=True))
     title = "All samples" if len(rows) <= SHOWN else f"The first {SHOWN} of {len(rows)} samples"
-    return [*tables, _Table(title, tuple(rows[:SHOWN]), open=False)]
+    return [table for table in (*tables, _Table(title, tuple(rows[:SHOWN]), open=False)) if table.rows]
 
 
 def _gain(name: str, value: float, before: float) -> float:

@@ -1,5 +1,6 @@
 """Which weights are trained."""
 
+import torch
 from peft import LoraConfig
 from transformers import PreTrainedModel
 
@@ -29,10 +30,14 @@ def lora_config(adapter: Adapter, model: PreTrainedModel) -> LoraConfig | None:
 
 
 def _check_names(wanted: list[str], model: PreTrainedModel) -> None:
-    present = {name.rpartition(".")[2] for name, module in model.named_modules() if not list(module.children())}
+    present = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(weight := getattr(module, "weight", None), torch.Tensor) and weight.ndim >= 2
+    }
     missing = [name for name in wanted if name.rpartition(".")[2] not in present]
     if missing:
         raise ConfigError(
             f"method.adapter.targetModules: the model has no module named {', '.join(missing)}; it has "
-            f"{', '.join(sorted(name for name in present if name))}; {ALL_LINEAR} stands alone"
+            f"{', '.join(sorted(present))}; {ALL_LINEAR} stands alone"
         )
