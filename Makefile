@@ -40,14 +40,14 @@ check: setup ## Check style, types, walls between packages and generated files.
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tools/generate.py --check
+	$(BIN)/python -m tools.generate --check
 
 format: setup ## Format the code and mend what can be mended.
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
 generate: setup ## Write the CRDs and the reference from the models.
-	$(BIN)/python tools/generate.py
+	$(BIN)/python -m tools.generate
 
 bench: setup ## Measure training against TRL alone, on the same data and model, in one run.
 	$(BIN)/python tests/bench/training.py

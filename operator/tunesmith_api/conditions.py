@@ -2,12 +2,11 @@
 
 # Condition types
 
-# The resource has reached its goal: a FineTuneJob has published its model, an EvalJob has its verdict, a
-# ModelServe answers requests. Once True on a FineTuneJob or EvalJob it stays.
+# The run has reached its goal: a FineTuneJob has published its model, an EvalJob has its verdict. Once True it stays.
 SUCCEEDED = "Succeeded"
 # The run has ended without its goal and is not tried again. Once True it stays.
 FAILED = "Failed"
-# The endpoint answers requests (ModelServe), or the resource has reached its goal.
+# The endpoint answers requests (ModelServe).
 READY = "Ready"
 # Work is under way, or the resource waits for another one; the reason says which (kstatus).
 RECONCILING = "Reconciling"
@@ -46,10 +45,6 @@ INCONCLUSIVE = "Inconclusive"
 COMPLETED = "Completed"
 # The server answers completions.
 SERVING = "Serving"
-# The spec itself cannot be carried out here; the message says what to change.
-INVALID_SPEC = "InvalidSpec"
-# The condition does not apply yet.
-PENDING = "Pending"
 
 # Reasons of a failed attempt
 
@@ -73,5 +68,3 @@ INTERRUPTED = "Interrupted"
 OUT_OF_MEMORY = "OutOfMemory"
 # Any other error; the message carries it, the log carries its traceback.
 INTERNAL_ERROR = "InternalError"
-# The last of `maxAttempts` attempts failed.
-MAX_ATTEMPTS_REACHED = "MaxAttemptsReached"

@@ -58,8 +58,12 @@ def _sentence(detail: ErrorDetails) -> str:
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             words = detail["msg"].removeprefix("Input should be ")
             return f"{path}: {value} is out of bounds; it must be {words}"
-        case "too_short" | "too_long" | "string_too_short" | "string_too_long":
-            return f"{path}: {_clause(detail['msg'])}"
+        case "too_short":
+            return f"{path}: has {context['actual_length']} items; it needs at least {context['min_length']}"
+        case "too_long":
+            return f"{path}: has {context['actual_length']} items; it takes at most {context['max_length']}"
+        case "string_too_short" | "string_too_long":
+            return f"{path}: {value} {_clause(detail['msg']).replace('string should have', 'must have')}"
         case "string_pattern_mismatch":
             return f"{path}: {value} does not match {context['pattern']}"
         case "value_error":

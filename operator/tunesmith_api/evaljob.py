@@ -59,6 +59,8 @@ class GoldenSuite(ApiModel):
 
     @model_validator(mode="after")
     def _has_references(self) -> Self:
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError("metrics names a metric twice")
         if self.format == "text":
             raise ValueError("format text has no reference answers; use a format with a completion")
         return self
@@ -201,6 +203,7 @@ class EvalJobStatus(StatusModel):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
     )
     report: str | None = Field(default=None, max_length=1200, description="URI of report.html.")
+    attempt: int = Field(default=0, ge=0, description="Number of the last attempt.")
     attempts: tuple[AttemptRecord, ...] = Field(
         default=(),
         max_length=20,

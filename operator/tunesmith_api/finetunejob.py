@@ -1,9 +1,9 @@
 """FineTuneJob: a base model and datasets become a fine-tuned model."""
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import (
     ApiModel,
@@ -18,6 +18,7 @@ from tunesmith_api.meta import Condition
 
 DataFormat = Literal["alpaca", "dolly", "squad", "messages", "promptCompletion", "text"]
 
+ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
 
 
@@ -96,7 +97,7 @@ class Adapter(ApiModel):
     r: int = Field(default=16, ge=1, le=1024, description="LoRA: rank of the update matrices.")
     alpha: int = Field(default=32, ge=1, le=4096, description="LoRA: scale; the update is multiplied by alpha / r.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="LoRA: dropout on the adapter's input.")
-    target_modules: tuple[str, ...] = Field(
+    target_modules: tuple[ModuleName, ...] = Field(
         default=("all-linear",),
         min_length=1,
         max_length=64,
@@ -245,6 +246,7 @@ class FineTuneJobStatus(StatusModel):
     progress: TrainingProgress | None = Field(default=None, description="How far training is.")
     data: DataSummary | None = Field(default=None, description="What the datasets hold.")
     checkpoints: CheckpointStatus | None = Field(default=None, description="The checkpoints of the run.")
+    attempt: int = Field(default=0, ge=0, description="Number of the last attempt.")
     attempts: tuple[AttemptRecord, ...] = Field(
         default=(),
         max_length=20,

@@ -27,7 +27,7 @@ class Condition(StatusModel):
     type: str = Field(max_length=64, description="Aspect that the condition speaks of.")
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
     reason: str = Field(max_length=128, description="CamelCase word for programs; documented in the reference.")
-    message: str = Field(default="", max_length=4096, description="Sentence for people.")
+    message: str = Field(max_length=4096, description="Sentence for people.")
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this was decided from.")
     last_transition_time: datetime = Field(description="When `status` last changed.")
 

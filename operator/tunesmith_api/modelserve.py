@@ -1,8 +1,8 @@
 """ModelServe: a model behind an OpenAI-compatible endpoint."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tunesmith_api.base import ApiModel, ResourceName, Resources, StatusModel
 from tunesmith_api.evaljob import ModelReference
@@ -49,6 +49,13 @@ class ModelServeSpec(ApiModel):
         default=1, ge=1, le=1000, description="Pods that serve. The local shell always starts one process."
     )
     resources: Resources = Field(default=Resources(), description="What each serving pod asks for.")
+
+    @model_validator(mode="after")
+    def _unique_requirements(self) -> Self:
+        names = [requirement.eval_job for requirement in self.requires]
+        if len(set(names)) < len(names):
+            raise ValueError("requires names an EvalJob twice")
+        return self
 
 
 class ModelServeStatus(StatusModel):

@@ -122,6 +122,7 @@ def _settle(
         update={
             "phase": phase,
             "observed_generation": generation,
+            "attempt": status.attempts[-1].number if status.attempts else 0,
             "conditions": conditions_of_job(situation, job.status.conditions, generation, now),
         }
     )

@@ -5,7 +5,7 @@ from tunesmith_api import uris
 from tunesmith_api.evaljob import ModelReference
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_api.meta import Reference
-from tunesmith_api.resources import EvalJob, FineTuneJob
+from tunesmith_api.resources import EvalJob, FineTuneJob, ModelServe, Resource
 from tunesmith_operator.planner.situation import Situation, find
 from tunesmith_operator.planner.types import Observed
 
@@ -98,3 +98,27 @@ def find_cycle(job: FineTuneJob, observed: Observed) -> tuple[str, ...] | None:
             return None
         current = following
     return None
+
+
+def named_by(resource: Resource) -> tuple[Reference, ...]:
+    """Return the resources of the same namespace that a spec names, in the order of the spec."""
+    match resource:
+        case FineTuneJob(spec=spec):
+            return _jobs(spec.model.uri)
+        case EvalJob(spec=spec):
+            models = (spec.target, spec.baseline) if spec.baseline else (spec.target,)
+            return tuple(reference for model in models for reference in _jobs_of(model))
+        case ModelServe(spec=spec):
+            gates = tuple(Reference(kind="EvalJob", name=requirement.eval_job) for requirement in spec.requires)
+            return (*_jobs_of(spec.model), *gates)
+
+
+def _jobs_of(model: ModelReference) -> tuple[Reference, ...]:
+    if model.fine_tune_job is not None:
+        return (Reference(kind="FineTuneJob", name=model.fine_tune_job),)
+    return _jobs(model.uri) if model.uri else ()
+
+
+def _jobs(uri: str) -> tuple[Reference, ...]:
+    name = named_job(uri)
+    return (Reference(kind="FineTuneJob", name=name),) if name else ()

@@ -54,8 +54,9 @@ def test_an_answer_ends_at_the_end_token(
     ending = load_causal_lm(tiny_path)
     with torch.no_grad():
         rest = greedy(ending, prompts[0], -1, 1)[0]
+    assert len(answers(ending, tokenizer, prompts[:1], 1)[0]) > len(str(tokenizer.decode([rest])).strip())
     ending.generation_config.eos_token_id = [rest]
-    assert answers(ending, tokenizer, prompts[:1], 1)[0] in ("", str(tokenizer.decode([rest])).strip())
+    assert answers(ending, tokenizer, prompts[:1], 1) == [str(tokenizer.decode([rest])).strip()]
 
 
 def test_the_models_own_sampling_and_penalties_are_put_aside(

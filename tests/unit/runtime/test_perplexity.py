@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tests.tiny import MAX_POSITIONS
 from tunesmith_api.evaljob import PerplexitySuite
 from tunesmith_runtime.data.records import Completion, Conversation, Message, PlainText, Record
 from tunesmith_runtime.data.tokenizing import IGNORED, Tokens, tokenize
@@ -98,6 +99,17 @@ def test_only_the_completion_and_its_end_are_scored(model: PreTrainedModel, toke
 def test_windows_that_hold_no_scored_token_are_not_read() -> None:
     ids = list(range(40))
     assert len(list(windows(0, Tokens(ids, [IGNORED] * 38 + ids[38:]), 8))) == 1
+
+
+def test_a_window_is_never_longer_than_the_model_can_read(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    text = PlainText("x" * 600)
+    limit = measure(model, tokenizer, text, max_length=MAX_POSITIONS)
+    assert measure(model, tokenizer, text, max_length=2 * MAX_POSITIONS) == limit
+    (sample,) = limit.samples
+    assert isinstance(sample, TextSample)
+    assert sample.tokens == 599
 
 
 def test_progress_counts_every_record_once(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -31,10 +31,6 @@ def training(folder: Path, *texts: str, **settings: Any) -> TrainingData:
     return TrainingData.model_validate_json(json.dumps({"train": train, "maxLength": 32, **settings}))
 
 
-def prepare(data: TrainingData, tokenizer: PreTrainedTokenizerBase) -> Prepared:
-    return preparing.prepare(data, tokenizer, read_training_data(data))
-
-
 def decoded(rows: Any, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in rows["input_ids"]]
 

@@ -1,7 +1,5 @@
 """Records become tokens, and loss counts exactly what the model is to learn."""
 
-from pathlib import Path
-
 import pytest
 from transformers import PreTrainedTokenizerBase
 
@@ -132,7 +130,7 @@ def test_a_template_of_the_models_own_is_kept() -> None:
         ("{{ raise_exception('no system here') }}", "refuses a conversation with the turns .*: no system here"),
     ],
 )
-def test_a_template_that_cannot_be_used_is_named(template: str, fault: str, tmp_path: Path) -> None:
+def test_a_template_that_cannot_be_used_is_named(template: str, fault: str) -> None:
     odd = make_tiny_tokenizer(["a"])
     odd.chat_template = template
     with pytest.raises(ModelError, match=fault) as raised:

@@ -1,0 +1,69 @@
+"""CEL rules: what a schema alone cannot say. Each stands beside the model whose validator says the same offline."""
+
+from dataclasses import dataclass
+
+from tunesmith_api.base import Kind
+from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A CEL expression over the object at `path` (dotted; [] is each item of a list; empty is the whole resource)."""
+
+    path: str
+    rule: str
+    message: str
+
+
+def _exactly_one(path: str, one: str, other: str) -> Rule:
+    return Rule(path, f"has(self.{one}) != has(self.{other})", f"set exactly one of {one} and {other}")
+
+
+def _immutable(kind: Kind) -> tuple[Rule, ...]:
+    started = "has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase != 'Pending'"
+    return tuple(
+        Rule(
+            "",
+            f"!({started}) || (has(self.spec.{name}) == has(oldSelf.spec.{name}) && "
+            f"(!has(self.spec.{name}) || self.spec.{name} == oldSelf.spec.{name}))",
+            f"spec.{name} cannot change once the {kind} has started; delete it and create it again",
+        )
+        for name in IMMUTABLE_ONCE_STARTED[kind]
+    )
+
+
+RULES: dict[Kind, tuple[Rule, ...]] = {
+    "FineTuneJob": (
+        _exactly_one("spec.data.validation", "fraction", "dataset"),
+        *_immutable("FineTuneJob"),
+    ),
+    "EvalJob": (
+        _exactly_one("spec.target", "fineTuneJob", "uri"),
+        _exactly_one("spec.baseline", "fineTuneJob", "uri"),
+        _exactly_one("spec.suites[]", "golden", "perplexity"),
+        Rule(
+            "spec.suites[].golden",
+            "self.format != 'text'",
+            "format text has no reference answers; use a format with a completion",
+        ),
+        Rule(
+            "spec.gates[]",
+            "has(self.min) || has(self.max) || has(self.minImprovement)",
+            "set at least one of min, max and minImprovement",
+        ),
+        Rule(
+            "spec",
+            "!has(self.gates) || self.gates.all(g, self.suites.exists(s, "
+            "(has(s.perplexity) && g.metric == s.name + '/perplexity') || "
+            "(has(s.golden) && s.golden.metrics.exists(m, g.metric == s.name + '/' + m))))",
+            "every gate must be on a metric that one of the suites gives",
+        ),
+        Rule(
+            "spec",
+            "has(self.baseline) || !has(self.gates) || self.gates.all(g, !has(g.minImprovement))",
+            "minImprovement needs a baseline; set spec.baseline",
+        ),
+        *_immutable("EvalJob"),
+    ),
+    "ModelServe": (_exactly_one("spec.model", "fineTuneJob", "uri"),),
+}
