@@ -56,6 +56,12 @@ StorageUri = Annotated[
     StringConstraints(min_length=1, max_length=1024, pattern=rf"^(pvc|file)://{_REST}$"),
     AfterValidator(uris.checked),
 ]
+# A folder that is put in its place by rename, so it must lie inside a claim and cannot be one.
+FolderUri = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1024, pattern=rf"^(pvc://[A-Za-z0-9.-]+|file://)/{_REST}$"),
+    AfterValidator(uris.checked),
+]
 # A Kubernetes quantity: 2, "500m", "16Gi".
 Quantity = Annotated[
     int | Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")],

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import (
     ApiModel,
+    FolderUri,
     ItemName,
     ModelUri,
     ResourceName,
@@ -119,7 +120,7 @@ class Gate(ApiModel):
 class Report(ApiModel):
     """Where the report is written."""
 
-    uri: StorageUri = Field(description="Folder for report.html, results.json and samples/*.jsonl.")
+    uri: FolderUri = Field(description="Folder for report.html, results.json and samples/*.jsonl.")
 
 
 class EvalJobSpec(ApiModel):

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import (
     ApiModel,
+    FolderUri,
     ItemName,
     ModelSource,
     Resources,
@@ -155,7 +156,7 @@ class Checkpoints(ApiModel):
 class Output(ApiModel):
     """Where the model is published."""
 
-    uri: StorageUri = Field(
+    uri: FolderUri = Field(
         description="Folder that the merged model appears in, whole and at once; adapter/ inside it holds the adapter."
     )
 

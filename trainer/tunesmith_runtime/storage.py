@@ -68,15 +68,21 @@ def ensure_writable(uri: str) -> Path:
     return path
 
 
-def writable_parent(uri: str) -> Path:
-    """Return the path that `uri` names, whose parent folder exists and can be written: what `publish` needs.
+def destination(uri: str, marker: str) -> Path:
+    """Return the folder that `publish` will put in place, having made sure that it can and that nothing is lost.
 
-    Raises NotWritableError otherwise, also when something that is not a folder is in the way.
+    Raises NotWritableError when its parent cannot be written, when a file is in the way, or when the folder holds
+    something without the file `marker`, by which what was published before is known.
     """
     path = local_path(uri)
     if path.exists() and not path.is_dir():
         raise NotWritableError(f"{uri}: {path} is a file; name a folder")
-    ensure_writable(uri.rstrip("/").rpartition("/")[0] if uris.split(uri).scheme == "pvc" else f"file://{path.parent}")
+    ensure_writable(uri.rstrip("/").rpartition("/")[0])
+    if path.exists() and any(path.iterdir()) and not (path / marker).is_file():
+        raise NotWritableError(
+            f"{uri}: {path} holds files that were not published here (there is no {marker}); "
+            "name a new or an empty folder"
+        )
     return path
 
 

@@ -1,6 +1,7 @@
 """FineTuneJob, EvalJob, ModelServe: who waits for whom, and what each says."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tests.builders import eval_job, fine_tune_job, model_serve
 from tunesmith_api import conditions as c
@@ -39,7 +40,7 @@ def observing(*workloads: ObservedWorkload, resources: tuple[Resource, ...] = ()
     )
 
 
-def running_job(*, attempts: int = 1, **spec: object) -> FineTuneJob:
+def running_job(*, attempts: int = 1, **spec: Any) -> FineTuneJob:
     records = tuple(
         AttemptRecord(
             number=number,

@@ -241,5 +241,5 @@ def test_a_report_folder_that_cannot_be_written_is_told_first(tmp_path: Path) ->
 def test_other_peoples_files_are_not_swept_away(tmp_path: Path, tiny_path: Path) -> None:
     (tmp_path / "out/report").mkdir(parents=True)
     (tmp_path / "out/report/thesis.txt").write_text("years of work")
-    assert "holds files that are no report" in refused(NotWritableError, tmp_path, tiny_path)
+    assert "holds files that were not published here" in refused(NotWritableError, tmp_path, tiny_path)
     assert (tmp_path / "out/report/thesis.txt").read_text() == "years of work"

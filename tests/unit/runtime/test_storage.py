@@ -52,7 +52,18 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotWritableError, match="cannot be written: Not a directory"):
         storage.ensure_writable(f"file://{tmp_path}/file/models")
     with pytest.raises(NotWritableError, match="is a file; name a folder"):
-        storage.writable_parent(f"file://{tmp_path}/file")
+        storage.destination(f"file://{tmp_path}/file", "lineage.json")
+
+
+def test_a_folder_with_something_else_in_it_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").touch()
+    with pytest.raises(
+        NotWritableError, match=r"holds files that were not published here \(there is no lineage\.json\)"
+    ):
+        storage.destination(f"file://{tmp_path}/home", "lineage.json")
+    (tmp_path / "home" / "lineage.json").touch()
+    assert storage.destination(f"file://{tmp_path}/home", "lineage.json") == tmp_path / "home"
 
 
 def test_publishing_replaces_a_folder_whole(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from tunesmith_api.gates import judge
 from tunesmith_api.uris import join
 from tunesmith_runtime import storage
 from tunesmith_runtime.data.formats import read_records
-from tunesmith_runtime.errors import NotWritableError
 from tunesmith_runtime.evaluate.report import Evaluation, MeasuredSuite, render
 from tunesmith_runtime.evaluate.samples import LoadedSuite, Sample
 from tunesmith_runtime.progress import ProgressReporter
@@ -103,14 +102,8 @@ def _measure(
 
 @contextmanager
 def _report_folder(uri: str) -> Iterator[Path]:
-    """Give an empty folder beside the one of `uri`, and publish it there when all went well.
-
-    Raises NotWritableError when that cannot be, or when the folder holds something that is not a report and that
-    publishing would delete.
-    """
-    folder = storage.writable_parent(uri)
-    if folder.exists() and any(folder.iterdir()) and not (folder / RESULTS).is_file():
-        raise NotWritableError(f"{uri}: {folder} holds files that are no report; name a new or an empty folder")
+    """Give an empty folder beside the one of `uri`, and publish it there when all went well."""
+    folder = storage.destination(uri, RESULTS)
     staged = folder.with_name(f".{folder.name}.staged")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()

@@ -9,7 +9,7 @@ from tunesmith_api.contract import TrainResult, TrainRun
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_runtime import storage
 from tunesmith_runtime.data.sources import read_training_data
-from tunesmith_runtime.models.lineage import describe_model, model_digest
+from tunesmith_runtime.models.lineage import LINEAGE, describe_model, model_digest
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import environment
 
@@ -20,7 +20,7 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
     What can be wrong with the input is looked for before the slow imports. Raises RunError.
     """
     reporter.update(state="Running", stage="reading the data")
-    target = storage.writable_parent(config.output.uri)
+    target = storage.destination(config.output.uri, LINEAGE)
     checkpoints = storage.ensure_writable(config.checkpoints.uri)
     base = storage.model_path(config.model)
     records = read_training_data(config.data)
