@@ -50,7 +50,7 @@ generate: setup ## Write the CRDs and the reference from the models.
 	$(BIN)/python -m tools.generate
 
 bench: setup ## Measure training against TRL alone, on the same data and model, in one run.
-	$(BIN)/python tests/bench/training.py
+	$(BIN)/python -m tests.bench.training
 
 docs: setup ## Build the documentation into site/.
 	$(BIN)/mkdocs build --strict --quiet

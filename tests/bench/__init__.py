@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench` prints figures measured in one run; nothing asserts them."""
