@@ -22,7 +22,24 @@ from tunesmith_api.contract import ProgressDocument, RunCheckpoints, RunIdentity
 from tunesmith_api.finetunejob import Adapter, Dataset, Method, Output, Training, TrainingData
 
 STEPS = {"none": 40, "bfd": 20}
-WORDS = "the valve pump sensor garden water timer opens closes when rain frost battery light blinks twice".split()
+WORDS = [
+    "the",
+    "valve",
+    "pump",
+    "sensor",
+    "garden",
+    "water",
+    "timer",
+    "opens",
+    "closes",
+    "when",
+    "rain",
+    "frost",
+    "battery",
+    "light",
+    "blinks",
+    "twice",
+]
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,7 @@ def main() -> None:
 def write_data(folder: Path) -> Path:
     """Write 480 conversations whose answers have 4 to 120 words."""
     folder.mkdir(parents=True)
-    generator = random.Random(17)  # noqa: S311 - the same data each time
+    generator = random.Random(17)
     lines = []
     for _ in range(480):
         answer = " ".join(generator.choices(WORDS, k=int(4 + 116 * generator.random() ** 2)))
