@@ -22,24 +22,7 @@ from tunesmith_api.contract import ProgressDocument, RunCheckpoints, RunIdentity
 from tunesmith_api.finetunejob import Adapter, Dataset, Method, Output, Training, TrainingData
 
 STEPS = {"none": 40, "bfd": 20}
-WORDS = [
-    "the",
-    "valve",
-    "pump",
-    "sensor",
-    "garden",
-    "water",
-    "timer",
-    "opens",
-    "closes",
-    "when",
-    "rain",
-    "frost",
-    "battery",
-    "light",
-    "blinks",
-    "twice",
-]
+WORDS = ("the", "valve", "pump", "sensor", "garden", "timer", "opens", "closes", "when", "rain", "frost", "light")
 
 
 @dataclass(frozen=True)
@@ -160,7 +143,7 @@ def run(arguments: list[str], environment: dict[str, str], watch: object = None)
     started = time.time()
     process = subprocess.Popen(
         [sys.executable, *arguments],
-        env={**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": os.getcwd(), **environment},
+        env={**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": str(Path.cwd()), **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
