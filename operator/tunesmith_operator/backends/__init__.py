@@ -1,0 +1,1 @@
+"""Backends: a workload becomes something that runs."""

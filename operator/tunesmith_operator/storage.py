@@ -1,0 +1,28 @@
+"""The storage that a run config names."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tunesmith_api import uris
+from tunesmith_api.contract import RunConfig
+
+
+def uris_in(config: RunConfig) -> tuple[str, ...]:
+    """Return the storage URIs of a run config, each once, in the order of its fields."""
+    return tuple(dict.fromkeys(text for text in _strings(config.to_json()) if text.startswith(("pvc://", "file://"))))
+
+
+def claims_in(config: RunConfig) -> tuple[str, ...]:
+    """Return the names of the persistent volume claims that a run config's URIs name, each once, sorted."""
+    return tuple(sorted({uris.split(uri).authority for uri in uris_in(config) if uri.startswith("pvc://")}))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
