@@ -94,7 +94,7 @@ def test_a_server_is_a_deployment_behind_a_service() -> None:
 def test_storage_of_one_machine_is_refused() -> None:
     job = fine_tune_job(output={"uri": "file:///home/me/model"})
     (workload,) = plan(job, Observed(), NOW).ensure
-    with pytest.raises(RenderError, match="file:///home/me/model.*is for the local shell; use pvc:// in a cluster"):
+    with pytest.raises(RenderError, match=r"file:///home/me/model.*is for the local shell; use pvc:// in a cluster"):
         render(workload, SETTINGS)
 
 
