@@ -1,0 +1,75 @@
+"""KIND/NAME, as people type it, becomes a resource."""
+
+from pathlib import Path
+
+from tunesmith_api.base import Kind
+from tunesmith_api.resources import PLURALS, SHORT_NAMES, EvalJob, FineTuneJob, Resource
+from tunesmith_operator.local.runs import Run, belongs_to
+from tunesmith_operator.local.state import State
+
+
+class UnknownNameError(Exception):
+    """No such kind, resource or attempt; the message says which there are."""
+
+
+def kind_of(word: str) -> Kind:
+    """Return the kind that a word names: its name, plural or short name, in any case."""
+    for kind, plural in PLURALS.items():
+        if word.lower() in {kind.lower(), plural, SHORT_NAMES[kind]}:
+            return kind
+    known = ", ".join(f"{kind} ({SHORT_NAMES[kind]})" for kind in PLURALS)
+    raise UnknownNameError(f"{word!r} is not a kind; use {known}")
+
+
+def select(state: State, what: str | None, namespace: str) -> tuple[Resource, ...]:
+    """Return the resources of a namespace: all, those of a KIND, or the one that KIND/NAME names."""
+    if what and "/" in what:
+        return (find(state, what, namespace),)
+    kind = kind_of(what) if what else None
+    return tuple(
+        resource
+        for resource in state.resources()
+        if resource.metadata.namespace == namespace and kind in {None, resource.kind}
+    )
+
+
+def find(state: State, what: str, namespace: str) -> Resource:
+    """Return the resource that KIND/NAME names. Raises UnknownNameError."""
+    word, separator, name = what.partition("/")
+    if not separator or not name:
+        raise UnknownNameError(f"{what!r} is not KIND/NAME, such as ftj/my-bot")
+    kind = kind_of(word)
+    if resource := state.find(kind, namespace, name):
+        return resource
+    there = [each.metadata.name for each in select(state, word, namespace)]
+    hint = f"there is {', '.join(there)}" if there else f"there is none in {state.folder}"
+    raise UnknownNameError(f"no {kind} {name} in namespace {namespace}; {hint}")
+
+
+def log_of(state: State, resource: Resource, attempt: int | None) -> Path:
+    """Return the log of an attempt or revision, by default the last. Raises UnknownNameError."""
+    runs = [Run(folder) for folder in state.run_folders()]
+    logs = {
+        config.run.attempt: run.log_file
+        for run in runs
+        if (config := run.config()) is not None and belongs_to(config, resource) and run.log_file.exists()
+    }
+    if not logs:
+        raise UnknownNameError(f"{resource.kind} {resource.metadata.name} has not started anything yet")
+    if attempt is not None and attempt not in logs:
+        raise UnknownNameError(
+            f"{resource.kind} {resource.metadata.name} has no log of attempt {attempt}; "
+            f"there is {', '.join(map(str, sorted(logs)))}"
+        )
+    return logs[attempt if attempt is not None else max(logs)]
+
+
+def written_by(resource: Resource) -> tuple[str, ...]:
+    """Return the URIs that a resource's runs may have written to."""
+    match resource:
+        case FineTuneJob(spec=spec):
+            return spec.output.uri, spec.checkpoints.uri or f"{spec.output.uri}-checkpoints"
+        case EvalJob(spec=spec):
+            return (spec.report.uri,)
+        case _:
+            return ()
