@@ -123,6 +123,9 @@ class Shell:
         servers = self._ready_servers()
         for server in servers:
             self._display.say("\n" + tables.how_to_try(server))
+        if afterwards.then is not None and not servers:
+            self._display.say(f"\nno server is ready, so the command was not run: {afterwards.then}")
+            return 1
         if not servers or afterwards.until_ready:
             return code
         if afterwards.then is not None:

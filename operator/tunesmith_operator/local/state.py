@@ -94,9 +94,7 @@ class State:
         except (OSError, ValueError) as error:
             problem = str(error)
         kind = next(kind for kind in KINDS if kind.lower() == path.parts[-3])
-        raise StateError(
-            f"{path} does not hold a {kind} ({problem}); remove it with `{_delete(kind, path.stem)}` and run again"  # type: ignore[arg-type]
-        )
+        raise StateError(f"{path} does not hold a {kind} ({problem}); delete that file, then run again")
 
     def write(self, resource: Resource) -> None:
         """Put a resource in the place of the one with its kind, namespace and name."""

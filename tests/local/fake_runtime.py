@@ -1,0 +1,100 @@
+"""A runtime that keeps to the run contract and does nothing else, in milliseconds.
+
+What a run does besides is told in control.json of its claim `control`, by the name of its resource:
+steps, holdAt (stays at that step on the first attempt), crashes (so many attempts end with code 3), failure, f1, deaf
+(to SIGTERM).
+"""
+
+import http.server
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+CONFIG = json.loads(Path(os.environ["TUNESMITH_CONFIG"]).read_text())
+PROGRESS = Path(os.environ["TUNESMITH_PROGRESS"])
+VOLUMES = Path(os.environ["TUNESMITH_VOLUMES"])
+RUN = CONFIG["run"]
+
+
+def path(uri: str) -> Path:
+    return VOLUMES / uri.removeprefix("pvc://")
+
+
+def report(**document: Any) -> None:
+    part = PROGRESS.with_suffix(".part")
+    part.write_text(json.dumps({"version": 1, **document}))
+    part.replace(PROGRESS)
+
+
+def told() -> dict[str, Any]:
+    control = VOLUMES / "control" / "control.json"
+    return dict(json.loads(control.read_text()).get(RUN["name"], {})) if control.exists() else {}
+
+
+def train(control: dict[str, Any]) -> dict[str, Any]:
+    saved = path(CONFIG["checkpoints"]["uri"]) / "step"
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    first = int(saved.read_text()) if saved.exists() else 0
+    total = control.get("steps", 4)
+    for step in range(first + 1, total + 1):
+        saved.write_text(str(step))
+        training = {"step": step, "totalSteps": total, "percent": 100 * step // total, "loss": 1 / step}
+        report(state="Running", stage="training", training=training, resumedFromStep=first)
+        if step == control.get("holdAt") and RUN["attempt"] == 1:
+            hold()
+    output = path(CONFIG["output"]["uri"])
+    output.mkdir(parents=True, exist_ok=True)
+    training = {"step": total, "totalSteps": total, "percent": 100, "loss": 0.25}
+    result = {"type": "train", "model": {"uri": CONFIG["output"]["uri"], "digest": "sha256:1"}}
+    return {"training": training, "resumedFromStep": first, "result": result}
+
+
+def evaluate(control: dict[str, Any]) -> dict[str, Any]:
+    value = control.get("f1", 0.9)
+    metric = {"metric": "facts/f1", "value": value, "baseline": 0.125, "delta": value - 0.125, "n": 20}
+    target = {"uri": CONFIG["target"]["uri"], "digest": CONFIG["target"].get("digest")}
+    report_uri = CONFIG["report"]["uri"] + "/report.html"
+    return {"result": {"type": "evaluate", "results": [metric], "target": target, "report": report_uri}}
+
+
+def serve() -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = json.dumps({"model": body["model"], "choices": [{"message": {"content": "fine"}}]}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+    server = http.server.HTTPServer(("127.0.0.1", CONFIG["port"]), Handler)
+    report(state="Running", stage="serving", url=f"http://127.0.0.1:{CONFIG['port']}")
+    server.serve_forever()
+
+
+def hold() -> None:
+    sys.stderr.write("holding\n")
+    while True:
+        signal.pause()
+
+
+def main() -> int:
+    control = told()
+    sys.stderr.write(f"attempt {RUN['attempt']} of {RUN['name']}\n")
+    if control.get("deaf"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if RUN["attempt"] <= control.get("crashes", 0):
+        sys.stderr.write("Traceback: boom\n")
+        return 3
+    if failure := control.get("failure"):
+        report(state="Failed", failure=failure)
+        return 1
+    if CONFIG["type"] == "serve":
+        serve()
+    report(state="Succeeded", **(train(control) if CONFIG["type"] == "train" else evaluate(control)))
+    return 0
+
+
+sys.exit(main())
