@@ -57,6 +57,10 @@ Files = Annotated[
         "--file", "-f", help="A manifest, a folder of manifests, or - for standard input.", show_default=False
     ),
 ]
+MoreFiles = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FILE]...", help="More of the same, as `-f *.yaml` becomes.", show_default=False),
+]
 StateFolder = Annotated[
     Path, typer.Option("--state", envvar="TUNESMITH_STATE", help="Folder that the local shell keeps its state in.")
 ]
@@ -102,6 +106,7 @@ def _main(
 @_says_errors
 def run(
     file: Files,
+    more: MoreFiles = None,
     state: StateFolder = Path(DEFAULT_FOLDER),
     volume: Annotated[
         list[str] | None,
@@ -129,7 +134,7 @@ def run(
     from tunesmith_operator.local.processes import Processes
     from tunesmith_operator.local.shell import Afterwards, Interruptions, Shell, key_of, port_problems
 
-    wanted = manifests.load(file)
+    wanted = manifests.load([*file, *(more or [])])
     here = State(state)
     with Interruptions() as interruptions, here.locked():
         for claim, folder in map(_claim_and_folder, volume or []):
@@ -228,9 +233,9 @@ def delete(
 
 @app.command()
 @_says_errors
-def validate(file: Files) -> None:
+def validate(file: Files, more: MoreFiles = None) -> None:
     """Check manifests offline and say all that is wrong with them."""
-    resources = manifests.load(file)
+    resources = manifests.load([*file, *(more or [])])
     for resource in resources:
         typer.echo(f"{tables.label(resource)} is valid")
 
@@ -239,6 +244,7 @@ def validate(file: Files) -> None:
 @_says_errors
 def render(
     file: Files,
+    more: MoreFiles = None,
     backend: Annotated[Backend, typer.Option(help="Backend to render for.")] = Backend.NATIVE,
     image: Annotated[str | None, typer.Option(help="Image of the runtime.", show_default=False)] = None,
 ) -> None:
@@ -248,7 +254,7 @@ def render(
 
     settings = native.Settings(image=image or f"{RUNTIME_IMAGE}:{version('tunesmith')}")
     try:
-        text = rendered(manifests.load(file), settings, _now())
+        text = rendered(manifests.load([*file, *(more or [])]), settings, _now())
     except native.RenderError as error:
         _fail(str(error))
     typer.echo(text, nl=False)

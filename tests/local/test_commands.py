@@ -103,6 +103,14 @@ def test_validate_says_all_that_is_wrong_at_once(home: Home) -> None:
     assert "spec.output: missing" in done.stderr
 
 
+def test_a_glob_after_the_option_is_taken_whole(home: Home) -> None:
+    home.write_thread()
+    files = [str(path) for path in sorted((home.folder / "manifests").iterdir())]
+    done = home.tunesmith("validate", "-f", *files)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is valid") == 3
+
+
 def test_validate_needs_no_state(home: Home) -> None:
     home.write_thread()
     done = home.tunesmith("validate", "-f", "manifests")

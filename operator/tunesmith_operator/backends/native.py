@@ -108,12 +108,19 @@ def _pod(workload: Workload, settings: Settings, restart_policy: str) -> Object:
     mounts = [
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "scratch", "mountPath": SCRATCH_FOLDER},
-        *({"name": f"claim-{claim}", "mountPath": f"{VOLUMES_FOLDER}/{claim}", "readOnly": serves} for claim in claims),
+        *(
+            {"name": f"claim-{number}", "mountPath": f"{VOLUMES_FOLDER}/{claim}", "readOnly": serves}
+            for number, claim in enumerate(claims)
+        ),
     ]
     volumes: list[Object] = [
         {"name": "config", "configMap": {"name": workload.name}},
         {"name": "scratch", "emptyDir": {}},
-        *({"name": f"claim-{claim}", "persistentVolumeClaim": {"claimName": claim}} for claim in claims),
+        # Numbered, because a claim may be called what a volume may not.
+        *(
+            {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
+            for number, claim in enumerate(claims)
+        ),
     ]
     if isinstance(workload.config, TrainRun):
         # Workers hand tensors to each other through shared memory; the default of 64 MiB is too small for them.

@@ -27,7 +27,7 @@ def plan(serve: ModelServe, observed: Observed, now: datetime) -> Plan[ModelServ
     status = serve.status
     candidate = _candidate(serve, observed)
     if isinstance(candidate, PublishedModel) and candidate != status.serving:
-        status = status.model_copy(update={"revision": status.revision + 1, "serving": candidate, "url": None})
+        status = status.model_copy(update={"revision": status.revision + 1, "serving": candidate})
     if status.serving is None:
         assert isinstance(candidate, Situation)  # noqa: S101 - a model would be served by now
         return _settle(serve, status, "Pending", candidate, now, ready=False, stop=_others(None, observed))
@@ -35,8 +35,7 @@ def plan(serve: ModelServe, observed: Observed, now: datetime) -> Plan[ModelServ
     running = observed.workloads.get(workload.name)
     ready = running is not None and running.state == "Running" and running.ready
     phase, situation = _server(running, status.revision, ready)
-    if running is not None and running.url and ready:
-        status = status.model_copy(update={"url": running.url})
+    status = status.model_copy(update={"url": running.url if running is not None and ready else None})
     if isinstance(candidate, Situation):
         situation = candidate
     return _settle(

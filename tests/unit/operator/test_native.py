@@ -52,8 +52,8 @@ def test_the_run_config_is_what_the_runtime_reads() -> None:
 def test_claims_are_mounted_where_their_uris_resolve() -> None:
     pod = rendered(fine_tune_job())["Job"]["spec"]["template"]["spec"]
     mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-    assert (mounts["claim-data"], mounts["claim-models"]) == ("/volumes/data", "/volumes/models")
-    assert {"name": "claim-data", "persistentVolumeClaim": {"claimName": "data"}} in pod["volumes"]
+    assert (mounts["claim-0"], mounts["claim-1"]) == ("/volumes/data", "/volumes/models")
+    assert {"name": "claim-0", "persistentVolumeClaim": {"claimName": "data"}} in pod["volumes"]
 
 
 @pytest.mark.parametrize("resource", [fine_tune_job(), model_serve()], ids=lambda each: each.kind)

@@ -64,7 +64,7 @@ progress = st.builds(
     failure=st.none() | failures,
     result=st.none() | results,
 )
-NAMES = ("support-bot-a1", "support-bot-a2", "support-bot-eval-a1", "support-bot-eval-a2", "support-bot-v1", "stray")
+NAMES = ("support-bot-a1", "support-bot-a2", "support-bot-eval-e1", "support-bot-eval-e2", "support-bot-v1", "stray")
 workloads = st.builds(
     ObservedWorkload,
     name=st.sampled_from(NAMES),
@@ -77,11 +77,11 @@ workloads = st.builds(
 )
 
 
-def attempt_lists(prefix: str) -> st.SearchStrategy[tuple[AttemptRecord, ...]]:
+def attempt_lists(prefix: str, letter: str) -> st.SearchStrategy[tuple[AttemptRecord, ...]]:
     record = st.builds(
         AttemptRecord,
         number=st.integers(1, 3),
-        workload=st.integers(1, 3).map(lambda number: f"{prefix}-a{number}"),
+        workload=st.integers(1, 3).map(lambda number: f"{prefix}-{letter}{number}"),
         started_at=times,
         ended_at=st.none() | times,
         reason=st.sampled_from([None, c.INTERRUPTED, c.CRASHED, c.COMPLETED]),
@@ -94,7 +94,7 @@ fine_tune_jobs = st.builds(
     lambda name, base, status: fine_tune_job(name=name, model={"uri": base}, status=status),
     st.sampled_from(["support-bot", "general"]),
     st.sampled_from(["hf://org/base", "finetunejob://general", "finetunejob://support-bot", "finetunejob://none"]),
-    st.builds(FineTuneJobStatus, phase=phases, attempts=attempt_lists("support-bot"), output=st.none() | models),
+    st.builds(FineTuneJobStatus, phase=phases, attempts=attempt_lists("support-bot", "a"), output=st.none() | models),
 )
 eval_jobs = st.builds(
     lambda gates, status: eval_job(gates=gates, status=status),
@@ -103,7 +103,7 @@ eval_jobs = st.builds(
         EvalJobStatus,
         phase=phases,
         verdict=st.sampled_from([None, "Passed", "Failed", "Inconclusive"]),
-        attempts=attempt_lists("support-bot-eval"),
+        attempts=attempt_lists("support-bot-eval", "e"),
         target=st.none() | models,
     ),
 )
