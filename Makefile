@@ -53,7 +53,7 @@ bench: setup ## Measure training against TRL alone, on the same data and model, 
 	$(BIN)/python -m tests.bench.training
 
 docs: setup ## Build the documentation into site/.
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: setup ## Resolve the newest versions into requirements.lock.
 	$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --python-version 3.11 --no-emit-package torch \

@@ -15,8 +15,7 @@ from tunesmith_api.base import (
     StatusModel,
     StorageUri,
 )
-from tunesmith_api.finetunejob import AttemptRecord, DataFormat, Phase, PublishedModel
-from tunesmith_api.meta import Condition
+from tunesmith_api.finetunejob import DataFormat, JobStatus, PublishedModel
 from tunesmith_api.metrics import PERPLEXITY_METRICS, GoldenMetric
 
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
@@ -182,11 +181,9 @@ class GateResult(StatusModel):
     message: str = Field(max_length=1024, description="What was asked, what was found and by how much it missed.")
 
 
-class EvalJobStatus(StatusModel):
+class EvalJobStatus(JobStatus):
     """The observed evaluation."""
 
-    phase: Phase = Field(default="Pending", description="Summary for people; programs read the conditions.")
-    observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this speaks of.")
     verdict: Verdict | None = Field(default=None, description="Passed, Failed or Inconclusive.")
     target: PublishedModel | None = Field(default=None, description="The model that was judged.")
     baseline: PublishedModel | None = Field(default=None, description="The model it was compared with.")
@@ -204,16 +201,3 @@ class EvalJobStatus(StatusModel):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
     )
     report: str | None = Field(default=None, max_length=1200, description="URI of report.html.")
-    attempt: int = Field(default=0, ge=0, description="Number of the last attempt.")
-    attempts: tuple[AttemptRecord, ...] = Field(
-        default=(),
-        max_length=20,
-        description="The last attempts, oldest first.",
-        json_schema_extra={"x-kubernetes-list-type": "atomic"},
-    )
-    conditions: tuple[Condition, ...] = Field(
-        default=(),
-        max_length=16,
-        description="Succeeded, Failed, Passed, Reconciling, Stalled.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )

@@ -239,14 +239,11 @@ class PublishedModel(StatusModel):
     adapter: bool = Field(default=False, description="Whether adapter/ is in the folder.")
 
 
-class FineTuneJobStatus(StatusModel):
-    """The observed run."""
+class JobStatus(StatusModel):
+    """What every resource that runs to an end says of itself."""
 
     phase: Phase = Field(default="Pending", description="Summary for people; programs read the conditions.")
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this speaks of.")
-    progress: TrainingProgress | None = Field(default=None, description="How far training is.")
-    data: DataSummary | None = Field(default=None, description="What the datasets hold.")
-    checkpoints: CheckpointStatus | None = Field(default=None, description="The checkpoints of the run.")
     attempt: int = Field(default=0, ge=0, description="Number of the last attempt.")
     attempts: tuple[AttemptRecord, ...] = Field(
         default=(),
@@ -254,10 +251,18 @@ class FineTuneJobStatus(StatusModel):
         description="The last attempts, oldest first.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
-    output: PublishedModel | None = Field(default=None, description="The published model.")
     conditions: tuple[Condition, ...] = Field(
         default=(),
         max_length=16,
-        description="Succeeded, Failed, Reconciling, Stalled.",
+        description="Succeeded, Failed, Reconciling, Stalled; an EvalJob also has Passed.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+
+
+class FineTuneJobStatus(JobStatus):
+    """The observed run."""
+
+    progress: TrainingProgress | None = Field(default=None, description="How far training is.")
+    data: DataSummary | None = Field(default=None, description="What the datasets hold.")
+    checkpoints: CheckpointStatus | None = Field(default=None, description="The checkpoints of the run.")
+    output: PublishedModel | None = Field(default=None, description="The published model.")

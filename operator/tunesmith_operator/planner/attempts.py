@@ -8,6 +8,7 @@ from tunesmith_api import conditions as c
 from tunesmith_api.base import RunPolicy
 from tunesmith_api.contract import EvaluateResult, ProgressDocument, RunFailure, TrainResult
 from tunesmith_api.finetunejob import AttemptRecord
+from tunesmith_operator.planner.situation import Situation
 from tunesmith_operator.planner.types import Observed, ObservedWorkload
 
 FIRST_BACKOFF = timedelta(seconds=10)
@@ -105,6 +106,15 @@ def started(records: Records, number: int, workload: str, now: datetime) -> Reco
     if records and records[-1].number == number:
         return records
     return _bounded((*records, AttemptRecord(number=number, workload=workload, started_at=now)))
+
+
+def retrying(waiting: Waiting) -> Situation:
+    """Return the situation of a resource between two attempts."""
+    message = (
+        f"attempt {waiting.last.number} failed: {waiting.last.message}; "
+        f"the next one starts at {waiting.until:%H:%M:%S} UTC"
+    )
+    return Situation("working", c.RETRYING, message)
 
 
 def backoff(failures: int) -> timedelta:

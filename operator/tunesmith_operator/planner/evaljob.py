@@ -1,5 +1,6 @@
 """What follows for an EvalJob."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from tunesmith_api import conditions as c
@@ -51,10 +52,9 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
                 status = status.model_copy(update={"percent": min(100, 100 * samples.done // samples.total)})
             situation = Situation("working", c.RUNNING, f"attempt {records[-1].number} is evaluating")
             return _settle(job, status, "Running", situation, now)
-        case attempts.Waiting(until, last):
-            message = f"attempt {last.number} failed: {last.message}; the next one starts at {until:%H:%M:%S} UTC"
-            plan_ = _settle(job, status, "Running", Situation("working", c.RETRYING, message), now)
-            return Plan(plan_.status, events=plan_.events, requeue_after=until - now)
+        case attempts.Waiting(until) as waiting:
+            settled = _settle(job, status, "Running", attempts.retrying(waiting), now)
+            return replace(settled, requeue_after=until - now)
         case attempts.Finished(result):
             status = _with_result(job, status, result)
             return _settle(job, status, "Succeeded", _verdict(status), now)

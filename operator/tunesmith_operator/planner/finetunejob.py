@@ -1,5 +1,6 @@
 """What follows for a FineTuneJob."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from tunesmith_api import conditions as c
@@ -43,10 +44,9 @@ def plan(job: FineTuneJob, observed: Observed, now: datetime) -> Plan[FineTuneJo
         case attempts.Underway():
             situation = Situation("working", c.RUNNING, f"attempt {records[-1].number} is training")
             return _settle(job, status, "Running", situation, now)
-        case attempts.Waiting(until, last):
-            message = f"attempt {last.number} failed: {last.message}; the next one starts at {until:%H:%M:%S} UTC"
-            plan_ = _settle(job, status, "Running", Situation("working", c.RETRYING, message), now)
-            return Plan(plan_.status, events=plan_.events, requeue_after=until - now)
+        case attempts.Waiting(until) as waiting:
+            settled = _settle(job, status, "Running", attempts.retrying(waiting), now)
+            return replace(settled, requeue_after=until - now)
         case attempts.Finished(result):
             status = status.model_copy(update={"output": result.model})
             situation = Situation("done", c.COMPLETED, f"the model is published at {result.model.uri}")
