@@ -118,7 +118,7 @@ class Shell:
         if not self._settle():
             return INTERRUPTED
         self._display.close()
-        self._display.say("\n" + tables.summary(self.resources()))
+        self._display.say("\n" + tables.summary(self.resources(), self._state.volumes))
         code = 0 if all(map(has_reached_its_goal, self.resources())) else 1
         servers = self._ready_servers()
         for server in servers:

@@ -5,8 +5,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from tunesmith_api import conditions as c
+from tunesmith_api import uris
 from tunesmith_api.gates import number
 from tunesmith_api.resources import EvalJob, FineTuneJob, ModelServe, Resource
 from tunesmith_operator.local.activity import duration
@@ -49,12 +51,12 @@ def key_figure(resource: Resource) -> str:
         case EvalJob(status=status):
             if status.verdict is None:
                 return "" if status.percent is None else f"{status.percent}%"
-            metrics = [
+            main = [
                 f"{item.metric} {number(item.value)}"
                 + ("" if item.baseline is None else f" (baseline {number(item.baseline)})")
-                for item in status.results
+                for item in status.results[:1]
             ]
-            return ", ".join([status.verdict, *metrics])
+            return ", ".join([status.verdict, *main])
         case ModelServe(status=status):
             return status.url or ""
 
@@ -125,14 +127,19 @@ def metric_table(job: EvalJob) -> str:
     return aligned(rows)
 
 
-def summary(resources: Sequence[Resource], shell_runs: bool = True) -> str:
-    """Return the whole of what a run came to: resources, metrics, reports."""
+def summary(resources: Sequence[Resource], volumes: Path, shell_runs: bool = True) -> str:
+    """Return the whole of what a run came to: resources, metrics, and the reports as files below `volumes`."""
     parts = [resource_table(resources, shell_runs)]
     for resource in resources:
         if isinstance(resource, EvalJob) and (table := metric_table(resource)):
-            report = f"\nreport: {resource.status.report}" if resource.status.report else ""
+            report = f"\nreport: {_file(resource.status.report, volumes)}" if resource.status.report else ""
             parts.append(f"{label(resource)}: {resource.status.verdict}\n{table}{report}")
     return "\n\n".join(parts)
+
+
+def _file(uri: str, volumes: Path) -> str:
+    scheme, claim, path = uris.split(uri)
+    return str(volumes / claim / path) if scheme == "pvc" else path
 
 
 def how_to_try(serve: ModelServe) -> str:

@@ -33,7 +33,7 @@ JUDGED = eval_job(
 def test_the_table_has_the_figure_that_counts_for_each_kind() -> None:
     job = fine_tune_job(status=FineTuneJobStatus(progress=TrainingProgress(loss=0.5, eval_loss=0.625)))
     assert key_figure(job) == "loss 0.500, evaluation loss 0.625"
-    assert key_figure(JUDGED) == "Failed, facts/f1 0.5 (baseline 0.125), facts/exactMatch 0.25"
+    assert key_figure(JUDGED) == "Failed, facts/f1 0.5 (baseline 0.125)"
     assert key_figure(eval_job(status=EvalJobStatus(percent=40))) == "40%"
     assert key_figure(model_serve(status=ModelServeStatus(url="http://127.0.0.1:8000"))) == "http://127.0.0.1:8000"
     assert key_figure(fine_tune_job()) == key_figure(eval_job()) == key_figure(model_serve()) == ""
