@@ -6,13 +6,12 @@ import pytest
 import torch
 from datasets import Dataset
 from transformers import BloomConfig, BloomForCausalLM, PreTrainedModel
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from tunesmith_api.finetunejob import Dataset as DatasetSpec
 from tunesmith_api.finetunejob import TrainingData
 from tunesmith_runtime.errors import ConfigError
 from tunesmith_runtime.train import inputs
-from tunesmith_runtime.train.packing import check_packed_apart
+from tunesmith_runtime.train.packing import PackedCollator, check_packed_apart
 
 SEQUENCES = [[5, 6, 7, 8, 9], [10, 11, 12], [13, 14, 15, 16], [17, 18]]
 
@@ -33,15 +32,23 @@ def test_no_token_is_lost_and_none_is_padding(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_packed_logits_equal_separate_ones(tmp_path: Path, model: PreTrainedModel) -> None:
-    rows = packed(tmp_path, max_length=16)
-    batch = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)([rows[0]])
+    rows = packed(tmp_path, max_length=8)
+    batch = PackedCollator(pad_token_id=0)(list(rows))
     model.eval()
-    together = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[0]
-    start = 0
-    for length in rows[0]["seq_lengths"]:
-        ids = batch["input_ids"][:, start : start + length]
-        torch.testing.assert_close(together[start : start + length], model(input_ids=ids).logits[0], atol=1e-5, rtol=0)
-        start += length
+    together = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits
+    for row, lengths in enumerate(rows["seq_lengths"]):
+        start = 0
+        for length in lengths:
+            alone = model(input_ids=batch["input_ids"][row : row + 1, start : start + length]).logits[0]
+            torch.testing.assert_close(together[row, start : start + length], alone, atol=1e-5, rtol=0)
+            start += length
+
+
+def test_the_first_token_of_a_record_and_padding_are_not_learned(tmp_path: Path) -> None:
+    rows = packed(tmp_path, max_length=8)
+    batch = PackedCollator(pad_token_id=0)(list(rows))
+    learned = [row[row != -100].tolist() for row in batch["labels"]]
+    assert sorted(token for row in learned for token in row) == [6, 7, 8, 9, 11, 12, 14, 15, 16, 18]
 
 
 def test_a_model_that_keeps_records_apart_is_accepted(model: PreTrainedModel) -> None:

@@ -1,6 +1,7 @@
 """What a run says of its speed."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -9,14 +10,12 @@ from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train.telemetry import ProgressCallback, TokenCounter
 
 
-def batch(real: int, padded: int) -> list[dict[str, int]]:
-    return [{"real": real, "padded": padded}]
+def batch(real: int, padded: int) -> list[dict[str, Any]]:
+    return [{"input_ids": [1] * real, "padded": padded}]
 
 
-def collate(examples: list[dict[str, int]]) -> dict[str, torch.Tensor]:
-    mask = torch.zeros(1, examples[0]["padded"])
-    mask[0, : examples[0]["real"]] = 1
-    return {"input_ids": torch.zeros(1, examples[0]["padded"]), "attention_mask": mask}
+def collate(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    return {"input_ids": torch.zeros(1, examples[0]["padded"])}
 
 
 def test_padding_is_not_counted_as_work_done() -> None:

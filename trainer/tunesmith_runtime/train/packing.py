@@ -1,11 +1,38 @@
 """Several records in one sequence, each with positions and attention of its own."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from transformers import PreTrainedModel
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from tunesmith_runtime.errors import ConfigError
 
 TOLERANCE = 1e-3
+
+
+@dataclass
+class PackedCollator:
+    """Batches packed sequences row by row, with positions that start again at each record, and without a mask.
+
+    Models of transformers tell records apart by such positions when they get no attention mask. Rows stay rows: one
+    row of all records, as TRL's padding-free batches are, makes attention without FlashAttention grow with the square
+    of the batch. What little padding is left stands at the right, has no label, and nothing before it sees it.
+    """
+
+    pad_token_id: int
+
+    def __post_init__(self) -> None:
+        self._collate = DataCollatorForLanguageModeling(pad_token_id=self.pad_token_id, return_position_ids=True)
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return input_ids, labels and position_ids, each (rows, longest row)."""
+        batch: dict[str, torch.Tensor] = self._collate(examples)
+        del batch["attention_mask"]
+        # A record's first token is predicted from the record before it.
+        batch["labels"][batch["position_ids"] == 0] = -100
+        return batch
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from tunesmith_runtime.models.publishing import save_model
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import checkpoints
 from tunesmith_runtime.train.inputs import TokenisedData
-from tunesmith_runtime.train.packing import check_packed_apart
+from tunesmith_runtime.train.packing import PackedCollator, check_packed_apart
 from tunesmith_runtime.train.telemetry import ProgressCallback, TokenCounter
 
 # Peak learning rates when the spec names none: what is usual for each.
@@ -70,6 +70,7 @@ def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: Progres
         train_dataset=load_from_disk(str(data.train)),
         eval_dataset=load_from_disk(str(data.validation)) if data.validation else None,
         processing_class=tokenizer,
+        data_collator=PackedCollator(tokenizer.pad_token_id) if packed else None,
         peft_config=lora_config(config.method.adapter, model),
     )
     counter = TokenCounter(trainer.data_collator)
@@ -132,6 +133,5 @@ def _arguments(config: TrainRun, output: Path, *, validates: bool) -> SFTConfig:
         ddp_find_unused_parameters=False,
         # Records come tokenised, labelled and none too long: nothing is left for TRL to prepare or to cut.
         max_length=None,
-        padding_free=config.data.packing == "bfd",
         dataset_kwargs={"skip_prepare_dataset": True},
     )

@@ -27,9 +27,8 @@ class TokenCounter:
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return the batch, having counted its tokens with and without padding."""
         batch = self.collate(examples)
-        size = batch["input_ids"].numel()
-        self.computed += size
-        self.real += int(batch["attention_mask"].sum()) if "attention_mask" in batch else size
+        self.computed += batch["input_ids"].numel()
+        self.real += sum(len(example["input_ids"]) for example in examples)
         return batch
 
     @property
