@@ -48,7 +48,7 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path: Path) -> None:
 
 def test_a_broken_tokenizer_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(ModelError, match=": its tokenizer cannot be loaded: .+"):
+    with pytest.raises(ModelError, match=r": its tokenizer cannot be loaded: .+"):
         load_tokenizer(tmp_path)
 
 
