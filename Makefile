@@ -55,7 +55,8 @@ bench: setup ## Measure training against TRL alone, on the same data and model, 
 docs: setup ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-lock: setup ## Resolve the newest versions into requirements.lock.
+lock: ## Resolve the newest versions into requirements.lock.
+	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
 	$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --python-version 3.11 --no-emit-package torch \
 	  --no-header --quiet --output-file requirements.lock
 

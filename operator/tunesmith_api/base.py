@@ -41,25 +41,31 @@ class StatusModel(ApiModel):
 ResourceName = Annotated[
     str, StringConstraints(min_length=1, max_length=52, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 ]
+# What Kubernetes allows for the names of a namespace, a volume or a container.
+DnsLabel = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+# What Kubernetes allows for the names of most other objects.
+ObjectName = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+]
 # The name of an item of a list, such as a dataset or a suite.
 ItemName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 # The part of a URI after the scheme is kept to characters that no shell, manifest or file system trips over.
 _REST = r"[A-Za-z0-9._~@%+=,/-]+"
 ModelUri = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=1024, pattern=rf"^(hf|pvc|file|finetunejob)://{_REST}$"),
+    StringConstraints(min_length=1, max_length=1024, pattern=rf"^(hf|pvc|s3|file|finetunejob)://{_REST}$"),
     AfterValidator(uris.checked),
 ]
 # A model that is there as files: what a `ModelUri` becomes once a `finetunejob://` is resolved.
 StorageUri = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=1024, pattern=rf"^(pvc|file)://{_REST}$"),
+    StringConstraints(min_length=1, max_length=1024, pattern=rf"^(pvc|s3|file)://{_REST}$"),
     AfterValidator(uris.checked),
 ]
-# A folder that is put in its place by rename, so it must lie inside a claim and cannot be one.
+# A folder that is put in its place as a whole, so it must lie inside a claim or bucket and cannot be one.
 FolderUri = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=1024, pattern=rf"^(pvc://[A-Za-z0-9.-]+|file://)/{_REST}$"),
+    StringConstraints(min_length=1, max_length=1024, pattern=rf"^((pvc|s3)://[A-Za-z0-9.-]+|file://)/{_REST}$"),
     AfterValidator(uris.checked),
 ]
 # A Kubernetes quantity: 2, "500m", "16Gi".
@@ -73,7 +79,7 @@ class ModelSource(ApiModel):
     """Where a model comes from."""
 
     uri: ModelUri = Field(
-        description="hf://ORG/NAME[@REVISION], pvc://CLAIM/PATH, file:///PATH (local shell only) or "
+        description="hf://ORG/NAME[@REVISION], pvc://CLAIM/PATH, s3://BUCKET/KEY, file:///PATH (local shell only) or "
         "finetunejob://NAME for the model that a FineTuneJob of the same namespace publishes."
     )
 

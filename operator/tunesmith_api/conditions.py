@@ -45,6 +45,31 @@ INCONCLUSIVE = "Inconclusive"
 COMPLETED = "Completed"
 # The server answers completions.
 SERVING = "Serving"
+# The spec breaks a rule of the API; the message says which. Correct the spec.
+SPEC_INVALID = "SpecInvalid"
+# A part of the spec was changed that may not change once the job has started. Change it back, or create the job anew.
+SPEC_CHANGED = "SpecChanged"
+# An object of the name that is needed exists already and belongs to somebody else. Delete it, or choose another name.
+NAME_TAKEN = "NameTaken"
+# The API server refused an object that is needed; the message holds its words.
+OBJECT_REFUSED = "ObjectRefused"
+
+# Reasons of a pod that does not start
+
+# The image of a pod cannot be pulled. Correct the image, its registry or the pull secret.
+IMAGE_PULL_FAILED = "ImagePullFailed"
+# No node can take a pod now: resources, node selectors, taints or an unbound volume. It starts as soon as one can.
+UNSCHEDULABLE = "Unschedulable"
+# A quota of the namespace has no room for a pod. It starts as soon as there is room.
+QUOTA_EXCEEDED = "QuotaExceeded"
+# A pod was refused by the cluster's admission; the message holds its words.
+POD_REFUSED = "PodRefused"
+# A volume, secret or config map of a pod cannot be mounted.
+VOLUME_NOT_MOUNTED = "VolumeNotMounted"
+# A container cannot be started, most often because a secret that the spec names does not exist.
+CONTAINER_NOT_STARTED = "ContainerNotStarted"
+# A container ends again and again; the message holds its last words.
+CRASH_LOOP = "CrashLoop"
 
 # Reasons of a failed attempt
 
@@ -64,6 +89,8 @@ CONFIG_INVALID = "ConfigInvalid"
 CRASHED = "Crashed"
 # The local shell was stopped while the attempt ran; the next run of the shell goes on from the last checkpoint.
 INTERRUPTED = "Interrupted"
+# The node pushed the pod out, for want of memory or disk.
+EVICTED = "Evicted"
 # The attempt used up its memory.
 OUT_OF_MEMORY = "OutOfMemory"
 # Any other error; the message carries it, the log carries its traceback.

@@ -15,6 +15,7 @@ from tunesmith_api.evaljob import Gate, MetricResult, Report, Suite
 from tunesmith_api.finetunejob import (
     CheckpointRecord,
     DataSummary,
+    DeepSpeed,
     Method,
     Output,
     PublishedModel,
@@ -30,6 +31,16 @@ VOLUMES_VARIABLE = "TUNESMITH_VOLUMES"
 HOST_VARIABLE = "TUNESMITH_HOST"
 # A file that a server makes once it has answered a completion, for a pod's readiness probe.
 READY_VARIABLE = "TUNESMITH_READY"
+
+# In a cluster: the ConfigMap of the run's namespace that the progress document is also kept in, under PROGRESS_KEY.
+PROGRESS_CONFIG_MAP_VARIABLE = "TUNESMITH_PROGRESS_CONFIG_MAP"
+PROGRESS_KEY = "progress.json"
+# Of a run with several workers: HOST:PORT of Ray's head, which the worker pods join and the head pod listens on.
+RAY_ADDRESS_VARIABLE = "TUNESMITH_RAY_ADDRESS"
+# How long the driver waits for all workers, in seconds; then it says which are missing.
+WORKERS_TIMEOUT_VARIABLE = "TUNESMITH_WORKERS_TIMEOUT"
+# Worker pods are named by this prefix and their number: support-bot-a1-workers-0.
+WORKERS_PREFIX_VARIABLE = "TUNESMITH_WORKERS_PREFIX"
 
 CONTRACT_VERSION: Literal[1] = 1
 
@@ -64,6 +75,8 @@ class TrainRun(ApiModel):
     training: Training
     checkpoints: RunCheckpoints
     output: Output
+    deepspeed: DeepSpeed | None = None
+    workers: int = 1
     gpus: int = 0
 
 

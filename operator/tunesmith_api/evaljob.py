@@ -15,8 +15,9 @@ from tunesmith_api.base import (
     StatusModel,
     StorageUri,
 )
-from tunesmith_api.finetunejob import DataFormat, JobStatus, PublishedModel
+from tunesmith_api.finetunejob import DataFormat, JobStatus, PublishedModel, SecretRefs
 from tunesmith_api.metrics import PERPLEXITY_METRICS, GoldenMetric
+from tunesmith_api.podtemplate import PodTemplate
 
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
 MetricName = Annotated[
@@ -142,6 +143,8 @@ class EvalJobSpec(ApiModel):
     batch_size: int = Field(default=8, ge=1, le=4096, description="Samples that the model works on at once.")
     report: Report = Field(description="Where the report is written.")
     resources: Resources = Field(default=Resources(), description="What the evaluation pod asks for.")
+    pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pod runs.")
+    secret_refs: SecretRefs = ()
     run_policy: RunPolicy = Field(default=RunPolicy(), description="Attempts.")
 
     @model_validator(mode="after")

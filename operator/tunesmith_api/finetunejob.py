@@ -16,9 +16,21 @@ from tunesmith_api.base import (
     StorageUri,
 )
 from tunesmith_api.meta import Condition
+from tunesmith_api.podtemplate import LocalReference, PodTemplate
 
 DataFormat = Literal["alpaca", "dolly", "squad", "messages", "promptCompletion", "text"]
 
+# One place for the credentials of all storage that a spec names.
+SecretRefs = Annotated[
+    tuple[LocalReference, ...],
+    Field(
+        max_length=8,
+        description="Secrets whose keys become environment variables of the pods: HF_TOKEN for the Hugging Face Hub, "
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION for s3://. The local shell takes "
+        "them from its own environment.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    ),
+]
 ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
 
@@ -26,7 +38,9 @@ Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
 class DatasetSource(ApiModel):
     """A JSON or JSONL file."""
 
-    uri: StorageUri = Field(description="pvc://CLAIM/PATH or file:///PATH (local shell only) of a JSON or JSONL file.")
+    uri: StorageUri = Field(
+        description="pvc://CLAIM/PATH, s3://BUCKET/KEY or file:///PATH (local shell only) of a JSON or JSONL file."
+    )
     format: DataFormat = Field(
         description="Shape of a record. alpaca: instruction, input, output. dolly: instruction, context, response, "
         "category. squad: SQuAD 1.1 as published. messages: chat messages with role and content. "
@@ -141,6 +155,15 @@ class Training(ApiModel):
     seed: int = Field(default=42, ge=0, le=4_294_967_295, description="Seed of initialisation, order and dropout.")
 
 
+class DeepSpeed(ApiModel):
+    """How optimizer, gradients and weights are spread over the workers."""
+
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        default=2,
+        description="0: nothing is spread. 1: optimizer states are. 2: gradients as well. 3: weights as well.",
+    )
+
+
 class Checkpoints(ApiModel):
     """What a run can go on from."""
 
@@ -168,9 +191,21 @@ class FineTuneJobSpec(ApiModel):
     data: TrainingData = Field(description="Datasets.")
     method: Method = Field(default=Method(), description="How the model learns.")
     training: Training = Field(default=Training(), description="Hyperparameters.")
+    deepspeed: DeepSpeed | None = Field(
+        default=None, description="Train with DeepSpeed ZeRO; without it workers use PyTorch's DistributedDataParallel."
+    )
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="Checkpoints.")
     output: Output = Field(description="Where the model is published.")
-    resources: Resources = Field(default=Resources(), description="What the training pod asks for.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Pods that train together. Each sees perDeviceTrainBatchSize sequences per device and step, and "
+        "all must reach the volumes of the spec.",
+    )
+    resources: Resources = Field(default=Resources(), description="What each training pod asks for.")
+    pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pods run.")
+    secret_refs: SecretRefs = ()
     run_policy: RunPolicy = Field(default=RunPolicy(), description="Attempts.")
 
 
@@ -250,6 +285,10 @@ class JobStatus(StatusModel):
         max_length=20,
         description="The last attempts, oldest first.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    started_with: dict[str, Annotated[str, StringConstraints(max_length=64)]] = Field(
+        default={},
+        description="SHA-256 of each part of the spec that may not change once the job has started, by its name.",
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),

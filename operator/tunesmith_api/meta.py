@@ -5,14 +5,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunesmith_api.base import Kind, ResourceName, StatusModel
+from tunesmith_api.base import DnsLabel, Kind, ResourceName, StatusModel
 
 
 class ObjectMeta(StatusModel):
     """The fields of an object's metadata that Tunesmith reads."""
 
     name: ResourceName
-    namespace: ResourceName = "default"
+    namespace: DnsLabel = "default"
     uid: str = ""
     generation: int = 1
     creation_timestamp: datetime | None = None

@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 
 from tunesmith_api.base import ApiModel, ResourceName, Resources, StatusModel
 from tunesmith_api.evaljob import ModelReference
-from tunesmith_api.finetunejob import PublishedModel
+from tunesmith_api.finetunejob import PublishedModel, SecretRefs
 from tunesmith_api.meta import Condition
+from tunesmith_api.podtemplate import PodTemplate
 
 ServePhase = Literal["Pending", "Progressing", "Ready", "Failed"]
 
@@ -49,6 +50,8 @@ class ModelServeSpec(ApiModel):
         default=1, ge=1, le=1000, description="Pods that serve. The local shell always starts one process."
     )
     resources: Resources = Field(default=Resources(), description="What each serving pod asks for.")
+    pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pods run.")
+    secret_refs: SecretRefs = ()
 
     @model_validator(mode="after")
     def _unique_requirements(self) -> Self:

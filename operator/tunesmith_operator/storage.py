@@ -9,7 +9,9 @@ from tunesmith_api.contract import RunConfig
 
 def uris_in(config: RunConfig) -> tuple[str, ...]:
     """Return the storage URIs of a run config, each once, in the order of its fields."""
-    return tuple(dict.fromkeys(text for text in _strings(config.to_json()) if text.startswith(("pvc://", "file://"))))
+    return tuple(
+        dict.fromkeys(text for text in _strings(config.to_json()) if text.startswith(("pvc://", "s3://", "file://")))
+    )
 
 
 def claims_in(config: RunConfig) -> tuple[str, ...]:

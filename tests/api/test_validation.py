@@ -94,7 +94,7 @@ def test_a_name_that_kubernetes_would_refuse() -> None:
 def test_a_uri_that_climbs_out_or_has_no_known_scheme() -> None:
     assert tuning(output={"uri": "pvc://models/../x"}) == ["spec.output.uri: pvc://models/../x must not contain '..'"]
     (sentence,) = tuning(checkpoints={"uri": "/models/x"})
-    assert sentence.startswith("spec.checkpoints.uri: '/models/x' does not match ^(pvc|file)://")
+    assert sentence.startswith("spec.checkpoints.uri: '/models/x' does not match ^(pvc|s3|file)://")
 
 
 def test_a_model_cannot_take_the_place_of_a_whole_claim() -> None:

@@ -1,219 +1,150 @@
-"""The native backend: a workload becomes a Job or a Deployment, and what those need."""
+"""The native backend: a workload becomes a Job, a Job with a StatefulSet, or a Deployment, and what those need."""
 
-from dataclasses import dataclass
-from typing import Any
-
-from tunesmith_api.base import API_VERSION, GROUP
-from tunesmith_api.contract import (
-    CONFIG_VARIABLE,
-    HOST_VARIABLE,
-    PROGRESS_VARIABLE,
-    READY_VARIABLE,
-    VOLUMES_VARIABLE,
-    ServeRun,
-    TrainRun,
+from tunesmith_api.contract import PROGRESS_KEY, ServeRun, TrainRun
+from tunesmith_operator.backends.objects import (
+    APPLIED_ANNOTATION,
+    CONFIG,
+    DRIVER,
+    PROGRESS,
+    SERVER,
+    WORKER,
+    Object,
+    digest,
+    make,
+    progress_name,
+    ray_name,
+    selector,
+    token_name,
+    workers_name,
 )
+from tunesmith_operator.backends.pods import RAY_PORT, Settings, pod
 from tunesmith_operator.planner import Workload
-from tunesmith_operator.storage import claims_in, uris_in
+from tunesmith_operator.storage import uris_in
 
-Object = dict[str, Any]
-
-OWNER_LABEL = f"{GROUP}/owner"
-OWNER_UID_LABEL = f"{GROUP}/owner-uid"
-
-CONFIG_FOLDER = "/etc/tunesmith"
-VOLUMES_FOLDER = "/volumes"
-SCRATCH_FOLDER = "/tmp"  # noqa: S108 - an emptyDir of the pod's own
-# Any user but root will do: images keep nothing that only their own user could read.
-USER = 65532
+__all__ = ["Object", "RenderError", "Settings", "render", "secret"]
 
 
 class RenderError(ValueError):
     """A workload that cannot run in a cluster, with a sentence that says what to change."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the cluster's admin chooses: the image that runtime containers are started from."""
-
-    image: str
-
-
 def render(workload: Workload, settings: Settings) -> tuple[Object, ...]:
-    """Return the objects that a workload becomes, in the order in which to create them.
+    """Return the objects that a workload becomes, in the order in which to apply them.
 
-    Raises RenderError for storage that only the local shell has.
+    The last one starts it; it carries a digest of them all. The token of a run of several pods is in a Secret of its
+    own, see `secret`. Raises RenderError for storage that only the local shell has.
     """
     if local := [uri for uri in uris_in(workload.config) if uri.startswith("file://")]:
-        raise RenderError(f"{', '.join(local)}: file:// is for the local shell; use pvc:// in a cluster")
-    config = _config_map(workload)
-    if isinstance(workload.config, ServeRun):
-        return config, _deployment(workload, settings), _service(workload, workload.config)
-    return config, _job(workload, settings)
+        raise RenderError(f"{', '.join(local)}: file:// is for the local shell; use pvc:// or s3:// in a cluster")
+    account = workload.pod_template.service_account_name
+    parts = [_config(workload), _progress(workload)]
+    if account is None:
+        account = workload.name
+        parts.append(make(workload, "v1", "ServiceAccount", account, CONFIG))
+    parts.extend(_permission(workload, account))
+    config = workload.config
+    if isinstance(config, ServeRun):
+        parts += [_service(workload, config), _deployment(workload, settings, account)]
+    else:
+        if isinstance(config, TrainRun) and config.workers > 1:
+            parts += [_meeting_point(workload), _workers(workload, settings, account, config.workers - 1)]
+        parts.append(_job(workload, settings, account))
+    parts[-1]["metadata"]["annotations"] = {APPLIED_ANNOTATION: digest(tuple(parts))}
+    return tuple(parts)
 
 
-def _config_map(workload: Workload) -> Object:
+def secret(workload: Workload, token: str) -> Object | None:
+    """Return the Secret that holds the token of a workload's Ray cluster, or None when it has no cluster.
+
+    It is created once and never read back or changed: whoever may write it need not be able to read Secrets.
+    """
+    if not (isinstance(workload.config, TrainRun) and workload.config.workers > 1):
+        return None
+    name = token_name(workload)
+    return make(workload, "v1", "Secret", name, CONFIG, type="Opaque", immutable=True, stringData={"token": token})
+
+
+def _config(workload: Workload) -> Object:
     text = workload.config.model_dump_json(by_alias=True, exclude_none=True, indent=1)
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": _metadata(workload),
-        "immutable": True,
-        "data": {"config.json": text},
+    return make(workload, "v1", "ConfigMap", workload.name, CONFIG, immutable=True, data={"config.json": text})
+
+
+def _progress(workload: Workload) -> Object:
+    # Without data of its own an apply leaves alone what the run has filled in.
+    return make(workload, "v1", "ConfigMap", progress_name(workload.name), PROGRESS)
+
+
+def _permission(workload: Workload, account: str) -> tuple[Object, Object]:
+    """Let the run's account do one thing: report progress."""
+    group = "rbac.authorization.k8s.io"
+    rule = {
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "resourceNames": [progress_name(workload.name)],
+        "verbs": ["get", "patch"],
     }
+    role = make(workload, f"{group}/v1", "Role", workload.name, CONFIG, rules=[rule])
+    binding = make(
+        workload,
+        f"{group}/v1",
+        "RoleBinding",
+        workload.name,
+        CONFIG,
+        roleRef={"apiGroup": group, "kind": "Role", "name": workload.name},
+        subjects=[{"kind": "ServiceAccount", "name": account, "namespace": workload.namespace}],
+    )
+    return role, binding
 
 
-def _job(workload: Workload, settings: Settings) -> Object:
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": _metadata(workload),
-        "spec": {
-            # The resource owns its attempts, with their delays and their history; a Job is one of them.
-            "backoffLimit": 0,
-            "template": _pod(workload, settings, restart_policy="Never"),
-        },
+def _job(workload: Workload, settings: Settings, account: str) -> Object:
+    spec = {
+        # The resource owns its attempts, with their delays and their history; a Job is one of them.
+        "backoffLimit": 0,
+        "template": pod(workload, settings, DRIVER, account),
     }
+    return make(workload, "batch/v1", "Job", workload.name, DRIVER, spec=spec)
 
 
-def _deployment(workload: Workload, settings: Settings) -> Object:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(workload),
-        "spec": {
-            "replicas": workload.replicas,
-            "selector": {"matchLabels": _selector(workload)},
-            "template": _pod(workload, settings, restart_policy="Always"),
-        },
+def _meeting_point(workload: Workload) -> Object:
+    """Return the Service under whose name the workers find the driver, before either is ready."""
+    spec = {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": {"app.kubernetes.io/instance": workload.name},
+        "ports": [{"name": "ray", "port": RAY_PORT, "targetPort": RAY_PORT}],
     }
+    return make(workload, "v1", "Service", ray_name(workload.name), WORKER, spec=spec)
+
+
+def _workers(workload: Workload, settings: Settings, account: str, replicas: int) -> Object:
+    spec = {
+        "replicas": replicas,
+        "serviceName": ray_name(workload.name),
+        "podManagementPolicy": "Parallel",
+        "selector": {"matchLabels": selector(workload, WORKER)},
+        "template": pod(workload, settings, WORKER, account),
+    }
+    return make(workload, "apps/v1", "StatefulSet", workers_name(workload.name), WORKER, spec=spec)
+
+
+def _deployment(workload: Workload, settings: Settings, account: str) -> Object:
+    spec = {
+        "replicas": workload.replicas,
+        "selector": {"matchLabels": selector(workload, SERVER)},
+        "template": pod(workload, settings, SERVER, account),
+    }
+    return make(workload, "apps/v1", "Deployment", workload.name, SERVER, spec=spec)
 
 
 def _service(workload: Workload, config: ServeRun) -> Object:
-    metadata = _metadata(workload) | {"name": config.run.name}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata,
-        "spec": {
-            "selector": _selector(workload),
-            "ports": [{"name": "http", "port": config.port, "targetPort": "http"}],
-        },
+    spec = {
+        "selector": selector(workload, SERVER),
+        "ports": [{"name": "http", "port": config.port, "targetPort": "http"}],
     }
+    return make(workload, "v1", "Service", config.run.name, SERVER, spec=spec)
 
 
-def _pod(workload: Workload, settings: Settings, restart_policy: str) -> Object:
-    claims = claims_in(workload.config)
-    serves = isinstance(workload.config, ServeRun)
-    mounts = [
-        {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
-        {"name": "scratch", "mountPath": SCRATCH_FOLDER},
-        *(
-            {"name": f"claim-{number}", "mountPath": f"{VOLUMES_FOLDER}/{claim}", "readOnly": serves}
-            for number, claim in enumerate(claims)
-        ),
-    ]
-    volumes: list[Object] = [
-        {"name": "config", "configMap": {"name": workload.name}},
-        {"name": "scratch", "emptyDir": {}},
-        # Numbered, because a claim may be called what a volume may not.
-        *(
-            {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
-            for number, claim in enumerate(claims)
-        ),
-    ]
-    if isinstance(workload.config, TrainRun):
-        # Workers hand tensors to each other through shared memory; the default of 64 MiB is too small for them.
-        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
-        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
-    container: Object = {
-        "name": workload.config.type,
-        "image": settings.image,
-        "command": ["python", "-m", "tunesmith_runtime"],
-        "env": _environment(serves),
-        "resources": _resources(workload),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-        "volumeMounts": mounts,
-    }
-    if isinstance(workload.config, ServeRun):
-        # Ready is who has answered a completion; the server leaves a file when it has.
-        ready = {"exec": {"command": ["test", "-f", f"{SCRATCH_FOLDER}/ready"]}}
-        container["ports"] = [{"name": "http", "containerPort": workload.config.port}]
-        container["startupProbe"] = ready | {"periodSeconds": 5, "failureThreshold": 360}
-        container["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5}
-    return {
-        "metadata": {"labels": _labels(workload)},
-        "spec": {
-            "restartPolicy": restart_policy,
-            "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container],
-            "volumes": volumes,
-        },
-    }
-
-
-def _environment(serves: bool) -> list[Object]:
-    values = {
-        CONFIG_VARIABLE: f"{CONFIG_FOLDER}/config.json",
-        PROGRESS_VARIABLE: f"{SCRATCH_FOLDER}/progress.json",
-        VOLUMES_VARIABLE: VOLUMES_FOLDER,
-        "HOME": SCRATCH_FOLDER,
-        "PYTHONUNBUFFERED": "1",
-    }
-    if serves:
-        values |= {HOST_VARIABLE: "0.0.0.0", READY_VARIABLE: f"{SCRATCH_FOLDER}/ready"}  # noqa: S104 - the pod's own
-    return [{"name": name, "value": value} for name, value in values.items()]
-
-
-def _resources(workload: Workload) -> Object:
-    wanted = workload.resources
-    amounts: Object = {}
-    if wanted.cpu is not None:
-        amounts["cpu"] = wanted.cpu
-    if wanted.memory is not None:
-        amounts["memory"] = wanted.memory
-    if wanted.gpu:
-        amounts["nvidia.com/gpu"] = wanted.gpu
-    return {"requests": amounts, "limits": amounts} if amounts else {}
-
-
-def _metadata(workload: Workload) -> Object:
-    run = workload.config.run
-    metadata: Object = {"name": workload.name, "namespace": workload.namespace, "labels": _labels(workload)}
-    if run.uid:
-        metadata["ownerReferences"] = [
-            {
-                "apiVersion": API_VERSION,
-                "kind": run.kind,
-                "name": run.name,
-                "uid": run.uid,
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ]
-    return metadata
-
-
-def _selector(workload: Workload) -> dict[str, str]:
-    return {"app.kubernetes.io/name": f"tunesmith-{workload.config.type}", "app.kubernetes.io/instance": workload.name}
-
-
-def _labels(workload: Workload) -> dict[str, str]:
-    run = workload.config.run
-    labels = {
-        **_selector(workload),
-        "app.kubernetes.io/managed-by": "tunesmith",
-        OWNER_LABEL: run.name,
-    }
-    return labels | {OWNER_UID_LABEL: run.uid} if run.uid else labels
+def progress_in(config_map: Object) -> str | None:
+    """Return the progress document, as JSON, that a run has left in its ConfigMap."""
+    text = (config_map.get("data") or {}).get(PROGRESS_KEY)
+    return text if isinstance(text, str) else None

@@ -2,11 +2,9 @@
 
 from datetime import datetime
 
-from tunesmith_api.evaljob import EvalJobStatus
-from tunesmith_api.finetunejob import FineTuneJobStatus
-from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import EvalJob, FineTuneJob, ModelServe, Resource
 from tunesmith_operator.planner import evaljob, finetunejob, modelserve
+from tunesmith_operator.planner.refusing import AnyPlan, refuse
 from tunesmith_operator.planner.types import (
     Event,
     Observed,
@@ -17,9 +15,18 @@ from tunesmith_operator.planner.types import (
     WorkloadState,
 )
 
-__all__ = ["AnyPlan", "Event", "Observed", "ObservedWorkload", "Plan", "Status", "Workload", "WorkloadState", "plan"]
-
-AnyPlan = Plan[FineTuneJobStatus] | Plan[EvalJobStatus] | Plan[ModelServeStatus]
+__all__ = [
+    "AnyPlan",
+    "Event",
+    "Observed",
+    "ObservedWorkload",
+    "Plan",
+    "Status",
+    "Workload",
+    "WorkloadState",
+    "plan",
+    "refuse",
+]
 
 
 def plan(resource: Resource, observed: Observed, now: datetime) -> AnyPlan:

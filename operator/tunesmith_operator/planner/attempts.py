@@ -1,5 +1,6 @@
 """Attempts: a run is started, watched, and started again when trying again can help."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
@@ -8,7 +9,8 @@ from tunesmith_api import conditions as c
 from tunesmith_api.base import RunPolicy
 from tunesmith_api.contract import EvaluateResult, ProgressDocument, RunFailure, TrainResult
 from tunesmith_api.finetunejob import AttemptRecord
-from tunesmith_operator.planner.situation import Situation
+from tunesmith_api.resources import EvalJob, FineTuneJob
+from tunesmith_operator.planner.situation import Situation, Standing
 from tunesmith_operator.planner.types import Observed, ObservedWorkload
 
 FIRST_BACKOFF = timedelta(seconds=10)
@@ -108,6 +110,29 @@ def started(records: Records, number: int, workload: str, now: datetime) -> Reco
     return _bounded((*records, AttemptRecord(number=number, workload=workload, started_at=now)))
 
 
+# What a person has to mend; every other hindrance passes when the cluster has room again.
+_NEEDS_A_PERSON = {c.IMAGE_PULL_FAILED, c.CONTAINER_NOT_STARTED, c.POD_REFUSED}
+
+
+def underway(number: int, doing: str, workload: ObservedWorkload) -> Situation:
+    """Return the situation of a resource whose attempt `number` is pending or running; `doing` says what it does."""
+    if workload.reason:
+        standing: Standing = "blocked" if workload.reason in _NEEDS_A_PERSON else "working"
+        return Situation(standing, workload.reason, f"attempt {number} does not go on: {workload.message}")
+    if workload.state == "Pending":
+        return Situation("working", c.STARTING, f"attempt {number} is starting")
+    return Situation("working", c.RUNNING, f"attempt {number} is {doing}")
+
+
+def altered(job: FineTuneJob | EvalJob, fields: Sequence[str]) -> Situation:
+    """Return the situation of a job whose spec is no longer what it was started with."""
+    sentences = (
+        f"spec.{name} cannot change once the {job.kind} has started; delete it and create it again, or change it back"
+        for name in fields
+    )
+    return Situation("blocked", c.SPEC_CHANGED, ". ".join(sentences))
+
+
 def retrying(waiting: Waiting) -> Situation:
     """Return the situation of a resource between two attempts."""
     message = (
@@ -139,7 +164,7 @@ def _failure_of(workload: ObservedWorkload) -> RunFailure:
     if workload.progress and workload.progress.failure:
         return workload.progress.failure
     message = workload.message or "the run ended without a result"
-    return RunFailure(reason=c.CRASHED, message=message, retryable=True)
+    return RunFailure(reason=workload.reason or c.CRASHED, message=message, retryable=True)
 
 
 def _with_steps(record: AttemptRecord, progress: ProgressDocument | None) -> AttemptRecord:

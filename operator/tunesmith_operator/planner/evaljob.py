@@ -8,6 +8,7 @@ from tunesmith_api.contract import EvaluateResult, EvaluateRun, RunIdentity
 from tunesmith_api.evaljob import EvalJobStatus
 from tunesmith_api.finetunejob import Phase, PublishedModel
 from tunesmith_api.gates import judge
+from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import EvalJob
 from tunesmith_operator.planner import attempts, references
 from tunesmith_operator.planner.situation import (
@@ -29,12 +30,15 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
     | an attempt is due                        | Running   | that attempt              |
     | an attempt runs                          | Running   | left alone                |
     | the last attempt failed, another follows | Running   | none until the delay ends |
+    | its spec is not what it started with     | unchanged | left alone                |
     | there are results, hence a verdict       | Succeeded | none; latches             |
     | failed, no further attempt               | Failed    | none; latches             |
     """
     if job.status.phase in {"Succeeded", "Failed"}:
         return Plan(job.status)
     records, decision = attempts.follow(job.status.attempts, observed, job.spec.run_policy, EvaluateResult, now)
+    if altered := altered_fields(job):
+        return _settle(job, job.status, job.status.phase, attempts.altered(job, altered), now)
     status = job.status.model_copy(update={"attempts": records})
     match decision:
         case attempts.Due(number):
@@ -43,14 +47,14 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
                 return _settle(job, status, "Pending", models, now)
             workload = _workload(job, *models, number)
             records = attempts.started(records, number, workload.name, now)
-            status = status.model_copy(update={"attempts": records})
+            status = status.model_copy(update={"attempts": records, "started_with": fingerprints(job)})
             situation = Situation("working", c.STARTING, f"attempt {number} is starting")
             return _settle(job, status, "Running", situation, now, ensure=(workload,))
         case attempts.Underway(workload=running):
             samples = running.progress.samples if running.progress else None
             if samples and samples.total:
                 status = status.model_copy(update={"percent": min(100, 100 * samples.done // samples.total)})
-            situation = Situation("working", c.RUNNING, f"attempt {records[-1].number} is evaluating")
+            situation = attempts.underway(records[-1].number, "evaluating", running)
             return _settle(job, status, "Running", situation, now)
         case attempts.Waiting(until) as waiting:
             settled = _settle(job, status, "Running", attempts.retrying(waiting), now)
@@ -78,6 +82,8 @@ def _workload(job: EvalJob, target: PublishedModel, baseline: PublishedModel | N
         name=f"{meta.name}-e{number}",  # -a would collide with a FineTuneJob of the same name
         namespace=meta.namespace,
         resources=spec.resources,
+        pod_template=spec.pod_template,
+        secrets=tuple(secret.name for secret in spec.secret_refs),
         config=EvaluateRun(
             run=RunIdentity(kind="EvalJob", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=number),
             target=target,

@@ -7,6 +7,7 @@ from tunesmith_api import conditions as c
 from tunesmith_api import uris
 from tunesmith_api.contract import ProgressDocument, RunCheckpoints, RunIdentity, TrainResult, TrainRun
 from tunesmith_api.finetunejob import CheckpointStatus, FineTuneJobStatus, Phase, PublishedModel
+from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import FineTuneJob
 from tunesmith_operator.planner import attempts, references
 from tunesmith_operator.planner.situation import Situation, conditions_of_job, transition
@@ -23,12 +24,15 @@ def plan(job: FineTuneJob, observed: Observed, now: datetime) -> Plan[FineTuneJo
     | an attempt is due                          | Running   | that attempt               |
     | an attempt runs                            | Running   | left alone                 |
     | the last attempt failed, another follows   | Running   | none until the delay ends  |
+    | its spec is no longer what it started with | unchanged | left alone                 |
     | published                                  | Succeeded | none; latches              |
     | failed, no further attempt                 | Failed    | none; latches              |
     """
     if job.status.phase in {"Succeeded", "Failed"}:
         return Plan(job.status)
     records, decision = attempts.follow(job.status.attempts, observed, job.spec.run_policy, TrainResult, now)
+    if altered := altered_fields(job):
+        return _settle(job, job.status, job.status.phase, attempts.altered(job, altered), now)
     status = job.status.model_copy(update={"attempts": records})
     status = _with_progress(status, _latest_progress(status, observed))
     match decision:
@@ -38,11 +42,11 @@ def plan(job: FineTuneJob, observed: Observed, now: datetime) -> Plan[FineTuneJo
                 return _settle(job, status, "Pending", base, now)
             workload = _workload(job, base, number)
             records = attempts.started(records, number, workload.name, now)
-            status = status.model_copy(update={"attempts": records})
+            status = status.model_copy(update={"attempts": records, "started_with": fingerprints(job)})
             situation = Situation("working", c.STARTING, f"attempt {number} is starting")
             return _settle(job, status, "Running", situation, now, ensure=(workload,))
-        case attempts.Underway():
-            situation = Situation("working", c.RUNNING, f"attempt {records[-1].number} is training")
+        case attempts.Underway(workload=running):
+            situation = attempts.underway(records[-1].number, "training", running)
             return _settle(job, status, "Running", situation, now)
         case attempts.Waiting(until) as waiting:
             settled = _settle(job, status, "Running", attempts.retrying(waiting), now)
@@ -71,6 +75,8 @@ def _workload(job: FineTuneJob, base: PublishedModel, number: int) -> Workload:
         name=f"{meta.name}-a{number}",
         namespace=meta.namespace,
         resources=spec.resources,
+        pod_template=spec.pod_template,
+        secrets=tuple(secret.name for secret in spec.secret_refs),
         config=TrainRun(
             run=RunIdentity(kind="FineTuneJob", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=number),
             model=base.uri,
@@ -84,6 +90,8 @@ def _workload(job: FineTuneJob, base: PublishedModel, number: int) -> Workload:
                 keep=spec.checkpoints.keep,
             ),
             output=spec.output,
+            deepspeed=spec.deepspeed,
+            workers=spec.workers,
             gpus=spec.resources.gpu,
         ),
     )

@@ -64,7 +64,9 @@ def _server(running: ObservedWorkload | None, revision: int, ready: bool) -> tup
     if ready:
         return "Ready", Situation("done", c.SERVING, f"revision {revision} answers at {running.url}")
     why = f": {running.message}" if running.message else ""
-    return "Progressing", Situation("working", c.STARTING, f"revision {revision} does not answer yet{why}")
+    return "Progressing", Situation(
+        "working", running.reason or c.STARTING, f"revision {revision} does not answer yet{why}"
+    )
 
 
 def _others(name: str | None, observed: Observed) -> tuple[str, ...]:
@@ -78,6 +80,8 @@ def _workload(serve: ModelServe, model: PublishedModel, revision: int) -> Worklo
         namespace=meta.namespace,
         resources=serve.spec.resources,
         replicas=serve.spec.replicas,
+        pod_template=serve.spec.pod_template,
+        secrets=tuple(secret.name for secret in serve.spec.secret_refs),
         config=ServeRun(
             run=RunIdentity(
                 kind="ModelServe", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=max(revision, 1)

@@ -90,10 +90,18 @@ def is_true(conditions: Sequence[Condition], kind: str) -> bool:
     return found is not None and found.status == "True"
 
 
+# The words of a pod that does not start: they change with every node that comes and goes.
+_IN_THE_CLUSTERS_WORDS = {c.UNSCHEDULABLE, c.QUOTA_EXCEEDED, c.VOLUME_NOT_MOUNTED, c.IMAGE_PULL_FAILED, c.CRASH_LOOP}
+_ALARMING = _IN_THE_CLUSTERS_WORDS | {c.RETRYING, c.OUT_OF_MEMORY, c.EVICTED}
+
+
 def transition(situation: Situation, previous: Sequence[Condition]) -> tuple[Event, ...]:
     """Return the event to post when the situation is a new one, judged by what the conditions said before."""
     before = find(previous, c.RECONCILING)
-    if before and (before.reason, before.message) == (situation.reason, situation.message):
+    same_reason = before is not None and before.reason == situation.reason
+    if same_reason and situation.reason in _IN_THE_CLUSTERS_WORDS:
         return ()
-    alarming = situation.standing in {"blocked", "failed"} or situation.reason == c.RETRYING
+    if before and same_reason and before.message == situation.message:
+        return ()
+    alarming = situation.standing in {"blocked", "failed"} or situation.reason in _ALARMING
     return (Event("Warning" if alarming else "Normal", situation.reason, situation.message),)

@@ -11,6 +11,7 @@ from tunesmith_api.evaljob import EvalJobStatus
 from tunesmith_api.finetunejob import FineTuneJobStatus
 from tunesmith_api.meta import Reference
 from tunesmith_api.modelserve import ModelServeStatus
+from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.resources import Resource
 
 Status = FineTuneJobStatus | EvalJobStatus | ModelServeStatus
@@ -29,13 +30,16 @@ class Workload:
     config: RunConfig
     resources: Resources
     replicas: int = 1
+    pod_template: PodTemplate = field(default_factory=PodTemplate)
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ObservedWorkload:
     """What a backend sees of a workload.
 
-    `ready` and `url` are for servers: whether it answers completions, and where.
+    `reason` is one of the conditions' reasons, when something is wrong with it. `ready` and `url` are for servers:
+    whether it answers completions, and where.
     """
 
     name: str
@@ -45,6 +49,7 @@ class ObservedWorkload:
     ended_at: datetime | None = None
     ready: bool = False
     url: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)

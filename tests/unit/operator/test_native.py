@@ -10,7 +10,7 @@ from tests.builders import fine_tune_job, model_serve
 from tunesmith_api.contract import TrainRun, run_config
 from tunesmith_api.finetunejob import FineTuneJobStatus, PublishedModel
 from tunesmith_api.resources import Resource, reference
-from tunesmith_operator.backends.native import RenderError, Settings, render
+from tunesmith_operator.backends.native import RenderError, Settings, render, secret
 from tunesmith_operator.planner import Observed, plan
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -22,7 +22,17 @@ TUNED = fine_tune_job(
 
 def rendered(resource: Resource) -> dict[str, dict[str, Any]]:
     (workload,) = plan(resource, Observed(resources={reference(TUNED): TUNED}), NOW).ensure
-    return {each["kind"]: each for each in render(workload, SETTINGS)}
+    return {f"{each['kind']} {each['metadata']['name']}": each for each in render(workload, SETTINGS)}
+
+
+JOB = "Job support-bot-a1"
+RUN_OBJECTS = [
+    "ConfigMap support-bot-a1",
+    "ConfigMap support-bot-a1-progress",
+    "ServiceAccount support-bot-a1",
+    "Role support-bot-a1",
+    "RoleBinding support-bot-a1",
+]
 
 
 def container(workload: dict[str, Any]) -> dict[str, Any]:
@@ -33,24 +43,23 @@ def container(workload: dict[str, Any]) -> dict[str, Any]:
 def test_a_training_attempt_is_a_job_that_is_not_retried_by_kubernetes() -> None:
     objects = rendered(fine_tune_job(resources={"gpu": 1, "cpu": 4, "memory": "16Gi"}))
 
-    assert list(objects) == ["ConfigMap", "Job"]
-    assert objects["Job"]["metadata"]["name"] == "support-bot-a1"
-    assert objects["Job"]["spec"]["backoffLimit"] == 0
-    amounts = {"cpu": 4, "memory": "16Gi", "nvidia.com/gpu": 1}
-    assert container(objects["Job"])["resources"] == {"requests": amounts, "limits": amounts}
-    assert "/dev/shm" in {mount["mountPath"] for mount in container(objects["Job"])["volumeMounts"]}
+    assert list(objects) == [*RUN_OBJECTS, JOB]
+    assert objects[JOB]["spec"]["backoffLimit"] == 0
+    amounts = {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"}
+    assert container(objects[JOB])["resources"] == {"requests": amounts, "limits": amounts}
+    assert "/dev/shm" in {mount["mountPath"] for mount in container(objects[JOB])["volumeMounts"]}
 
 
 def test_the_run_config_is_what_the_runtime_reads() -> None:
     objects = rendered(fine_tune_job())
-    config = run_config.validate_json(objects["ConfigMap"]["data"]["config.json"])
+    config = run_config.validate_json(objects["ConfigMap support-bot-a1"]["data"]["config.json"])
     assert isinstance(config, TrainRun)
     assert config.model == "pvc://models/base"
-    assert {"name": "TUNESMITH_CONFIG", "value": "/etc/tunesmith/config.json"} in container(objects["Job"])["env"]
+    assert {"name": "TUNESMITH_CONFIG", "value": "/etc/tunesmith/config.json"} in container(objects[JOB])["env"]
 
 
 def test_claims_are_mounted_where_their_uris_resolve() -> None:
-    pod = rendered(fine_tune_job())["Job"]["spec"]["template"]["spec"]
+    pod = rendered(fine_tune_job())[JOB]["spec"]["template"]["spec"]
     mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
     assert (mounts["claim-0"], mounts["claim-1"]) == ("/volumes/data", "/volumes/models")
     assert {"name": "claim-0", "persistentVolumeClaim": {"claimName": "data"}} in pod["volumes"]
@@ -59,11 +68,10 @@ def test_claims_are_mounted_where_their_uris_resolve() -> None:
 @pytest.mark.parametrize("resource", [fine_tune_job(), model_serve()], ids=lambda each: each.kind)
 def test_pods_keep_to_the_restricted_standard(resource: Resource) -> None:
     objects = rendered(resource)
-    workload = objects.get("Job") or objects["Deployment"]
+    *_, workload = objects.values()
     pod = workload["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert pod["automountServiceAccountToken"] is False
     assert container(workload)["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -81,23 +89,109 @@ def test_everything_belongs_to_its_resource() -> None:
 def test_a_server_is_a_deployment_behind_a_service() -> None:
     objects = rendered(model_serve(port=9000, replicas=3))
 
-    assert list(objects) == ["ConfigMap", "Deployment", "Service"]
-    assert objects["Service"]["metadata"]["name"] == "support-bot"
-    assert objects["Service"]["spec"]["ports"] == [{"name": "http", "port": 9000, "targetPort": "http"}]
-    deployment = objects["Deployment"]
+    assert list(objects)[-2:] == ["Service support-bot", "Deployment support-bot-v1"]
+    service, deployment = list(objects.values())[-2:]
+    assert service["spec"]["ports"] == [{"name": "http", "port": 9000, "targetPort": "http"}]
     assert deployment["spec"]["replicas"] == 3
     assert container(deployment)["ports"] == [{"name": "http", "containerPort": 9000}]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
-    assert objects["Service"]["spec"]["selector"].items() <= labels.items()
+    assert service["spec"]["selector"].items() <= labels.items()
 
 
 def test_storage_of_one_machine_is_refused() -> None:
     job = fine_tune_job(output={"uri": "file:///home/me/model"})
     (workload,) = plan(job, Observed(), NOW).ensure
-    with pytest.raises(RenderError, match=r"file:///home/me/model.*is for the local shell; use pvc:// in a cluster"):
+    with pytest.raises(
+        RenderError, match=r"file:///home/me/model.*is for the local shell; use pvc:// or s3:// in a cluster"
+    ):
         render(workload, SETTINGS)
 
 
 def test_objects_are_plain_json() -> None:
     for each in rendered(model_serve()).values():
         json.dumps(each)
+
+
+def test_several_pods_share_one_ray_cluster_and_a_secret_token() -> None:
+    job = fine_tune_job(workers=3, resources={"gpu": 8})
+    (workload,) = plan(job, Observed(), NOW).ensure
+    objects = {each["kind"]: each for each in render(workload, SETTINGS)}
+
+    assert objects["StatefulSet"]["spec"]["replicas"] == 2
+    assert objects["StatefulSet"]["spec"]["podManagementPolicy"] == "Parallel"
+    assert objects["Service"]["spec"]["clusterIP"] == "None"
+    assert objects["Service"]["spec"]["publishNotReadyAddresses"] is True
+    driver, worker = (objects[kind]["spec"]["template"]["spec"] for kind in ("Job", "StatefulSet"))
+    assert (driver["hostname"], driver["subdomain"]) == ("support-bot-a1", objects["Service"]["metadata"]["name"])
+    assert worker["containers"][0]["command"][-1] == "worker"
+    assert worker["automountServiceAccountToken"] is False
+
+    made = secret(workload, "s3cret")
+    assert made is not None
+    assert made["stringData"] == {"token": "s3cret"}
+    for spec in (driver, worker):
+        env = {each["name"]: each for each in spec["containers"][0]["env"]}
+        assert env["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]["name"] == made["metadata"]["name"]
+        assert env["TUNESMITH_RAY_ADDRESS"]["value"] == "support-bot-a1.support-bot-a1-ray.default.svc:6379"
+    assert "s3cret" not in json.dumps(list(objects.values()))
+
+
+def test_one_pod_needs_no_cluster_and_no_secret() -> None:
+    (workload,) = plan(fine_tune_job(), Observed(), NOW).ensure
+    assert secret(workload, "token") is None
+
+
+def test_the_run_may_report_its_progress_and_nothing_else() -> None:
+    objects = rendered(fine_tune_job())
+    assert objects["Role support-bot-a1"]["rules"] == [
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": ["support-bot-a1-progress"],
+            "verbs": ["get", "patch"],
+        }
+    ]
+    assert "data" not in objects["ConfigMap support-bot-a1-progress"]
+
+
+def test_what_the_pod_template_says_is_what_the_pod_gets() -> None:
+    template = {
+        "labels": {"team": "support", "tunesmith.dev/owner": "nobody"},
+        "annotations": {"note": "x"},
+        "nodeSelector": {"gpu": "h100"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "batch",
+        "runtimeClassName": "nvidia",
+        "imagePullSecrets": [{"name": "registry"}],
+        "env": [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "HOME", "value": "/root"}],
+        "volumes": [{"name": "cache", "emptyDir": {}}],
+        "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+        "serviceAccountName": "trainer",
+    }
+    objects = rendered(fine_tune_job(podTemplate=template, secretRefs=[{"name": "hub-token"}]))
+
+    assert "ServiceAccount support-bot-a1" not in objects
+    assert objects["RoleBinding support-bot-a1"]["subjects"][0]["name"] == "trainer"
+    pod = objects[JOB]["spec"]["template"]
+    for field in ("nodeSelector", "tolerations", "affinity", "priorityClassName", "runtimeClassName"):
+        assert pod["spec"][field] == template[field]
+    assert pod["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["spec"]["serviceAccountName"] == "trainer"
+    assert pod["metadata"]["labels"]["team"] == "support"
+    assert pod["metadata"]["labels"]["tunesmith.dev/owner"] == "support-bot"
+    assert container(objects[JOB])["envFrom"] == [{"secretRef": {"name": "hub-token"}}]
+    env = [(each["name"], each.get("value")) for each in container(objects[JOB])["env"]]
+    assert ("NCCL_DEBUG", "INFO") in env
+    assert [value for name, value in env if name == "HOME"] == ["/tmp"]
+    assert {"name": "cache", "emptyDir": {}} in pod["spec"]["volumes"]
+    assert {"name": "cache", "mountPath": "/cache"} in container(objects[JOB])["volumeMounts"]
+
+
+def test_the_object_that_starts_it_carries_a_digest_of_all() -> None:
+    one, same = rendered(model_serve()), rendered(model_serve())
+    other = rendered(model_serve(replicas=2))
+    digests = [
+        list(each.values())[-1]["metadata"]["annotations"]["tunesmith.dev/applied"] for each in (one, same, other)
+    ]
+    assert digests[0] == digests[1] != digests[2]

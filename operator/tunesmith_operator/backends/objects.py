@@ -1,0 +1,95 @@
+"""What every object that a workload becomes has in common: its labels, its owner, its names."""
+
+import hashlib
+import json
+from typing import Any
+
+from tunesmith_api.base import API_VERSION, GROUP
+from tunesmith_operator.planner import Workload
+
+Object = dict[str, Any]
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGER = "tunesmith"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+OWNER_LABEL = f"{GROUP}/owner"
+OWNER_KIND_LABEL = f"{GROUP}/owner-kind"
+OWNER_UID_LABEL = f"{GROUP}/owner-uid"
+ROLE_LABEL = f"{GROUP}/role"
+# The SHA-256 of all objects of a workload, on the one that is created last: what it carries need not be applied again.
+APPLIED_ANNOTATION = f"{GROUP}/applied"
+
+# Roles of the objects of a workload.
+DRIVER = "driver"
+WORKER = "worker"
+SERVER = "server"
+CONFIG = "config"
+PROGRESS = "progress"
+
+
+def progress_name(workload: str) -> str:
+    """Return the name of the ConfigMap that a workload reports its progress to."""
+    return f"{workload}-progress"
+
+
+def workers_name(workload: str) -> str:
+    """Return the name of the StatefulSet of a workload's further pods."""
+    return f"{workload}-workers"
+
+
+def ray_name(workload: str) -> str:
+    """Return the name of the headless Service through which the pods of one Ray cluster find each other."""
+    return f"{workload}-ray"
+
+
+def token_name(workload: Workload) -> str:
+    """Return the name of the Secret with the token of a Ray cluster.
+
+    The owner's UID is in it: a Secret of an earlier resource of the same name is about to go, and cannot be told apart
+    by who may not read Secrets.
+    """
+    return f"{ray_name(workload.name)}-{workload.config.run.uid[:8]}"
+
+
+def make(workload: Workload, api_version: str, kind: str, name: str, role: str, **body: Any) -> Object:
+    """Return an object of a workload."""
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata(workload, name, role), **body}
+
+
+def metadata(workload: Workload, name: str, role: str) -> Object:
+    """Return the metadata of an object of a workload, owned by the workload's resource."""
+    run = workload.config.run
+    described: Object = {"name": name, "namespace": workload.namespace, "labels": labels(workload, role)}
+    if run.uid:
+        described["ownerReferences"] = [
+            {
+                "apiVersion": API_VERSION,
+                "kind": run.kind,
+                "name": run.name,
+                "uid": run.uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ]
+    return described
+
+
+def selector(workload: Workload, role: str) -> dict[str, str]:
+    """Return the labels by which the pods of a role of a workload are selected."""
+    return {
+        "app.kubernetes.io/name": f"tunesmith-{workload.config.type}",
+        INSTANCE_LABEL: workload.name,
+        ROLE_LABEL: role,
+    }
+
+
+def labels(workload: Workload, role: str) -> dict[str, str]:
+    """Return all labels of an object of a workload."""
+    run = workload.config.run
+    owned = {**selector(workload, role), MANAGED_BY_LABEL: MANAGER, OWNER_LABEL: run.name, OWNER_KIND_LABEL: run.kind}
+    return owned | {OWNER_UID_LABEL: run.uid} if run.uid else owned
+
+
+def digest(objects: tuple[Object, ...]) -> str:
+    """Return a SHA-256 of objects."""
+    return hashlib.sha256(json.dumps(objects, sort_keys=True).encode()).hexdigest()

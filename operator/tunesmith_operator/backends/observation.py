@@ -1,0 +1,269 @@
+"""What the objects of a cluster say about workloads: their state, and in the pods' own words what is wrong."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunesmith_api import conditions as c
+from tunesmith_api.contract import ProgressDocument
+from tunesmith_operator.backends.native import progress_in
+from tunesmith_operator.backends.objects import INSTANCE_LABEL, ROLE_LABEL, SERVER, Object
+from tunesmith_operator.planner import ObservedWorkload
+
+_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_CONTAINER_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+_LONGEST = 2048
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong: a reason of the conditions, and the cluster's words."""
+
+    reason: str
+    message: str
+
+
+@dataclass
+class Children:
+    """The objects of one workload, as the cluster has them; `troubles` are Warning events about them."""
+
+    name: str
+    job: Object | None = None
+    deployment: Object | None = None
+    stateful_set: Object | None = None
+    progress: Object | None = None
+    services: list[Object] = field(default_factory=list)
+    pods: list[Object] = field(default_factory=list)
+    troubles: list[Object] = field(default_factory=list)
+
+
+def group(objects: Iterable[Object]) -> dict[str, Children]:
+    """Return objects by the workload that they belong to."""
+    found: dict[str, Children] = {}
+    for each in objects:
+        name = _labels(each).get(INSTANCE_LABEL)
+        if not name:
+            continue
+        children = found.setdefault(name, Children(name))
+        match each["kind"]:
+            case "Job":
+                children.job = each
+            case "Deployment":
+                children.deployment = each
+            case "StatefulSet":
+                children.stateful_set = each
+            case "ConfigMap":
+                children.progress = each
+            case "Service":
+                children.services.append(each)
+            case "Pod":
+                children.pods.append(each)
+    return found
+
+
+def observe(children: Children) -> ObservedWorkload | None:
+    """Return what is to be seen of a workload, or None when there is nothing that runs it."""
+    if children.job is not None:
+        return _run(children, children.job)
+    if children.deployment is not None:
+        return _server(children, children.deployment)
+    return None
+
+
+def _run(children: Children, job: Object) -> ObservedWorkload:
+    """Return what is to be seen of an attempt.
+
+    | Job                | pods                   | state     |
+    |--------------------|------------------------|-----------|
+    | condition Complete |                        | Succeeded |
+    | condition Failed   |                        | Failed    |
+    | neither            | all of them run        | Running   |
+    | neither            | one has not started    | Pending   |
+    """
+    name, progress = children.name, _document(children.progress)
+    conditions = {each["type"]: each for each in job.get("status", {}).get("conditions") or () if _holds(each)}
+    if done := conditions.get("Complete"):
+        return ObservedWorkload(name, "Succeeded", progress=progress, ended_at=_time(done))
+    if failed := conditions.get("Failed"):
+        words = last_words(children.pods) or Problem("", failed.get("message") or "the Job has failed")
+        return ObservedWorkload(name, "Failed", words.message, progress, ended_at=_time(failed), reason=words.reason)
+    if progress and progress.state in {"Succeeded", "Failed"}:
+        # The Job's own word follows within moments; what the run said last stands until then.
+        return ObservedWorkload(name, "Running", progress=progress)
+    problem = hindrance(children)
+    started = [pod for pod in children.pods if _phase(pod) not in {"Pending", "Unknown"}]
+    running = bool(started) and len(started) == len(children.pods) and problem is None
+    return ObservedWorkload(
+        name,
+        "Running" if running else "Pending",
+        problem.message if problem else "",
+        progress,
+        reason=problem.reason if problem else "",
+    )
+
+
+def _server(children: Children, deployment: Object) -> ObservedWorkload:
+    name, progress = children.name, _document(children.progress)
+    ready = (deployment.get("status", {}).get("readyReplicas") or 0) > 0
+    service = next((each for each in children.services if _labels(each).get(ROLE_LABEL) == SERVER), None)
+    if ready and service is not None:
+        return ObservedWorkload(name, "Running", progress=progress, ready=True, url=_url(service))
+    problem = hindrance(children) or crash_loop(children.pods)
+    failure = progress.failure if progress else None
+    if failure and problem and problem.reason == c.CRASH_LOOP:
+        return ObservedWorkload(name, "Failed", failure.message, progress, reason=failure.reason)
+    running = any(_phase(pod) == "Running" for pod in children.pods)
+    return ObservedWorkload(
+        name,
+        "Running" if running else "Pending",
+        problem.message if problem else "",
+        progress,
+        reason=problem.reason if problem else "",
+    )
+
+
+def hindrance(children: Children) -> Problem | None:
+    """Return why a pod of a workload does not start, if the cluster says so."""
+    for pod in _by_name(children.pods):
+        if problem := _of_pod(pod):
+            return problem
+    return _of_events(children)
+
+
+def _of_pod(pod: Object) -> Problem | None:
+    name = pod["metadata"]["name"]
+    for status in _containers(pod):
+        waiting = status.get("state", {}).get("waiting") or {}
+        reason, message = waiting.get("reason"), waiting.get("message", "")
+        if reason in _IMAGE_REASONS:
+            # The kubelet's own words name the image; its pauses between two tries are not the cause.
+            return _problem(c.IMAGE_PULL_FAILED, f"pod {name}: image {status['image']} cannot be pulled: {message}")
+        if reason in _CONTAINER_REASONS:
+            return _problem(c.CONTAINER_NOT_STARTED, f"pod {name}: {reason}: {message}")
+    for condition in pod.get("status", {}).get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return _problem(c.UNSCHEDULABLE, f"pod {name}: {condition.get('message') or condition.get('reason', '')}")
+    return None
+
+
+def _of_events(children: Children) -> Problem | None:
+    """Return what Warning events say about pods that are not there, or that wait for their volumes."""
+    pending = {pod["metadata"]["name"] for pod in children.pods if _phase(pod) == "Pending"}
+    for event in sorted(children.troubles, key=_last_seen, reverse=True):
+        about, said = event["involvedObject"], event.get("message", "")
+        if event["reason"] == "FailedMount" and about["name"] in pending:
+            return _problem(c.VOLUME_NOT_MOUNTED, f"pod {about['name']}: {said}")
+        if event["reason"] == "FailedCreate" and _lacks_pods(children, about):
+            reason = c.QUOTA_EXCEEDED if "exceeded quota" in said else c.POD_REFUSED
+            return _problem(reason, f"{about['kind']} {about['name']}: {said}")
+    return None
+
+
+def _lacks_pods(children: Children, about: Mapping[str, Any]) -> bool:
+    match about["kind"]:
+        case "Job":
+            return not any(_labels(pod).get("job-name") == about["name"] for pod in children.pods)
+        case "StatefulSet" if children.stateful_set is not None:
+            made = [pod for pod in children.pods if pod["metadata"]["name"].startswith(f"{about['name']}-")]
+            return len(made) < int(children.stateful_set["spec"].get("replicas", 1))
+        case "ReplicaSet":
+            return not children.pods
+        case _:
+            return False
+
+
+def last_words(pods: Sequence[Object]) -> Problem | None:
+    """Return why the pods of an attempt ended: killed for memory first, then what the driver said."""
+    ended = [(pod, status) for pod in _by_name(pods) for status in _terminated(pod)]
+    for pod, state in ended:
+        if state.get("reason") == "OOMKilled":
+            return _problem(
+                c.OUT_OF_MEMORY,
+                f"pod {pod['metadata']['name']} was killed (OOMKilled): it used more than its memory limit; raise "
+                "spec.resources.memory, or lower the batch size or maxLength",
+            )
+    for pod in _by_name(pods):
+        if pod.get("status", {}).get("reason") == "Evicted":
+            return _problem(c.EVICTED, f"pod {pod['metadata']['name']} was evicted: {pod['status'].get('message', '')}")
+    for pod, state in ended:
+        if state.get("exitCode"):
+            said = (state.get("message") or "").strip() or state.get("reason", "")
+            return _problem(
+                c.CRASHED, f"pod {pod['metadata']['name']} ended with exit code {state['exitCode']}: {said}"
+            )
+    return None
+
+
+def crash_loop(pods: Sequence[Object]) -> Problem | None:
+    """Return the last words of a container that ends again and again."""
+    for pod in _by_name(pods):
+        for status in _containers(pod):
+            before = (status.get("lastState") or {}).get("terminated") or status.get("state", {}).get("terminated")
+            if status.get("restartCount", 0) and before:
+                if before.get("reason") == "OOMKilled":
+                    return last_words([pod])
+                said = (before.get("message") or "").strip() or before.get("reason", "")
+                return _problem(
+                    c.CRASH_LOOP,
+                    f"pod {pod['metadata']['name']} ended with exit code {before.get('exitCode')} and is started "
+                    f"again: {said}",
+                )
+    return None
+
+
+def _terminated(pod: Object) -> Iterator[Mapping[str, Any]]:
+    for status in _containers(pod):
+        for state in (status.get("state"), status.get("lastState")):
+            if state and state.get("terminated"):
+                yield state["terminated"]
+
+
+def _containers(pod: Object) -> Sequence[Mapping[str, Any]]:
+    return pod.get("status", {}).get("containerStatuses") or ()
+
+
+def _document(config_map: Object | None) -> ProgressDocument | None:
+    text = progress_in(config_map) if config_map else None
+    if text is None:
+        return None
+    try:
+        return ProgressDocument.model_validate_json(text)
+    except ValidationError:
+        return None  # only the run's own account can write it, and only its own run would suffer
+
+
+def _url(service: Object) -> str:
+    meta = service["metadata"]
+    return f"http://{meta['name']}.{meta['namespace']}.svc:{service['spec']['ports'][0]['port']}"
+
+
+def _problem(reason: str, message: str) -> Problem:
+    return Problem(reason, message if len(message) <= _LONGEST else f"{message[: _LONGEST - 3]}...")
+
+
+def _by_name(pods: Sequence[Object]) -> list[Object]:
+    return sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
+
+
+def _phase(pod: Object) -> str:
+    return str(pod.get("status", {}).get("phase", "Pending"))
+
+
+def _labels(each: Object) -> Mapping[str, str]:
+    return each["metadata"].get("labels") or {}
+
+
+def _holds(condition: Mapping[str, Any]) -> bool:
+    return condition.get("status") == "True"
+
+
+def _last_seen(event: Object) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp", ""))
+
+
+def _time(condition: Mapping[str, Any]) -> datetime | None:
+    text = condition.get("lastTransitionTime")
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None

@@ -1,0 +1,197 @@
+"""The pods of a workload: restricted, with the volumes and the environment that the runtime expects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith_api.contract import (
+    CONFIG_VARIABLE,
+    HOST_VARIABLE,
+    PROGRESS_CONFIG_MAP_VARIABLE,
+    PROGRESS_VARIABLE,
+    RAY_ADDRESS_VARIABLE,
+    READY_VARIABLE,
+    VOLUMES_VARIABLE,
+    WORKERS_PREFIX_VARIABLE,
+    ServeRun,
+    TrainRun,
+)
+from tunesmith_operator.backends.objects import (
+    DRIVER,
+    SERVER,
+    WORKER,
+    Object,
+    labels,
+    progress_name,
+    ray_name,
+    token_name,
+    workers_name,
+)
+from tunesmith_operator.planner import Workload
+from tunesmith_operator.storage import claims_in
+
+CONFIG_FOLDER = "/etc/tunesmith"
+VOLUMES_FOLDER = "/volumes"
+SCRATCH_FOLDER = "/tmp"  # noqa: S108 - an emptyDir of the pod's own
+RAY_PORT = 6379
+# Any user but root will do: images keep nothing that only their own user could read.
+USER = 65532
+# The runtime ends within seconds of SIGTERM; this is for what it leaves behind.
+GRACE_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the cluster's admin chooses: the image that runtime containers are started from, and when to pull it."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+
+
+def pod(workload: Workload, settings: Settings, role: str, account: str | None) -> Object:
+    """Return the pod template of a role of a workload, run by the ServiceAccount `account`."""
+    wanted = workload.pod_template
+    spec: Object = {
+        "restartPolicy": "Never" if role == DRIVER else "Always",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        # Only who reports progress talks to the API server.
+        "automountServiceAccountToken": role != WORKER,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            # A claim with many files is not walked through at each start.
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(workload, settings, role)],
+        "volumes": [*_volumes(workload), *wanted.volumes],
+    }
+    if account is not None:
+        spec["serviceAccountName"] = account
+    if role == DRIVER and _spreads(workload):
+        spec |= {"hostname": workload.name, "subdomain": ray_name(workload.name)}
+    chosen = {
+        "nodeSelector": wanted.node_selector,
+        "tolerations": list(wanted.tolerations),
+        "affinity": wanted.affinity,
+        "priorityClassName": wanted.priority_class_name,
+        "runtimeClassName": wanted.runtime_class_name,
+        "imagePullSecrets": [{"name": each.name} for each in wanted.image_pull_secrets],
+    }
+    spec |= {name: value for name, value in chosen.items() if value}
+    metadata: Object = {"labels": wanted.labels | labels(workload, role)}
+    if wanted.annotations:
+        metadata["annotations"] = dict(wanted.annotations)
+    return {"metadata": metadata, "spec": spec}
+
+
+def _spreads(workload: Workload) -> bool:
+    return isinstance(workload.config, TrainRun) and workload.config.workers > 1
+
+
+def _container(workload: Workload, settings: Settings, role: str) -> Object:
+    config = workload.config
+    container: Object = {
+        "name": config.type,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": ["python", "-m", "tunesmith_runtime", *(["worker"] if role == WORKER else [])],
+        "env": _environment(workload, role),
+        "resources": _resources(workload),
+        # The last lines of a container that says nothing itself are its last words.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [*_mounts(workload), *workload.pod_template.volume_mounts],
+    }
+    if workload.secrets:
+        container["envFrom"] = [{"secretRef": {"name": name}} for name in workload.secrets]
+    if isinstance(config, ServeRun):
+        # Ready is who has answered a completion; the server leaves a file when it has.
+        ready = {"exec": {"command": ["test", "-f", f"{SCRATCH_FOLDER}/ready"]}}
+        container["ports"] = [{"name": "http", "containerPort": config.port}]
+        container["startupProbe"] = ready | {"periodSeconds": 2, "failureThreshold": 900}
+        container["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5}
+    return container
+
+
+def _environment(workload: Workload, role: str) -> list[Object]:
+    values = {
+        CONFIG_VARIABLE: f"{CONFIG_FOLDER}/config.json",
+        PROGRESS_VARIABLE: f"{SCRATCH_FOLDER}/progress.json",
+        VOLUMES_VARIABLE: VOLUMES_FOLDER,
+        "TUNESMITH_TERMINATION_LOG": "/dev/termination-log",
+        "HOME": SCRATCH_FOLDER,
+        "PYTHONUNBUFFERED": "1",
+    }
+    if role != WORKER:
+        values[PROGRESS_CONFIG_MAP_VARIABLE] = progress_name(workload.name)
+    if role == SERVER:
+        values |= {HOST_VARIABLE: "0.0.0.0", READY_VARIABLE: f"{SCRATCH_FOLDER}/ready"}  # noqa: S104 - the pod's own
+    further: list[Object] = []
+    if _spreads(workload):
+        name = ray_name(workload.name)
+        values |= {
+            RAY_ADDRESS_VARIABLE: f"{workload.name}.{name}.{workload.namespace}.svc:{RAY_PORT}",
+            WORKERS_PREFIX_VARIABLE: f"{workers_name(workload.name)}-",
+            "RAY_AUTH_MODE": "token",
+        }
+        further = [
+            {"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": {"name": token_name(workload), "key": "token"}}},
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ]
+    ours = [*({"name": name, "value": value} for name, value in values.items()), *further]
+    taken = {each["name"] for each in ours}
+    return [*(dict(each) for each in workload.pod_template.env if _name(each) not in taken), *ours]
+
+
+def _name(variable: Mapping[str, Any]) -> Any:
+    return variable.get("name")
+
+
+def _resources(workload: Workload) -> Object:
+    wanted = workload.resources
+    amounts: Object = {}
+    if wanted.cpu is not None:
+        amounts["cpu"] = str(wanted.cpu)
+    if wanted.memory is not None:
+        amounts["memory"] = str(wanted.memory)
+    if wanted.gpu:
+        amounts["nvidia.com/gpu"] = str(wanted.gpu)
+    return {"requests": amounts, "limits": amounts} if amounts else {}
+
+
+def _mounts(workload: Workload) -> list[Object]:
+    serves = isinstance(workload.config, ServeRun)
+    claims = claims_in(workload.config)
+    return [
+        {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
+        {"name": "scratch", "mountPath": SCRATCH_FOLDER},
+        *(
+            {"name": f"claim-{number}", "mountPath": f"{VOLUMES_FOLDER}/{claim}", "readOnly": serves}
+            for number, claim in enumerate(claims)
+        ),
+        *([{"name": "shm", "mountPath": "/dev/shm"}] if isinstance(workload.config, TrainRun) else []),  # noqa: S108
+    ]
+
+
+def _volumes(workload: Workload) -> list[Object]:
+    volumes: list[Object] = [
+        {"name": "config", "configMap": {"name": workload.name}},
+        {"name": "scratch", "emptyDir": {}},
+        # Numbered, because a claim may be called what a volume may not.
+        *(
+            {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
+            for number, claim in enumerate(claims_in(workload.config))
+        ),
+    ]
+    if isinstance(workload.config, TrainRun):
+        # Workers hand tensors to each other through shared memory; the default of 64 MiB is too small for them.
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    return volumes

@@ -1,0 +1,52 @@
+"""What the operator needs of a cluster: its kinds and its rights. What is missing is said in sentences."""
+
+from collections.abc import Sequence
+
+from tunesmith_api.base import API_VERSION, GROUP
+from tunesmith_api.resources import PLURALS
+from tunesmith_operator.controller.client import Api
+
+_OBJECT_VERBS = ("get", "list", "watch", "create", "patch", "delete")
+# group, resource, verbs; the chart's roles hold the same.
+NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    *((GROUP, plural, ("get", "list", "watch")) for plural in PLURALS.values()),
+    *((GROUP, f"{plural}/status", ("patch",)) for plural in PLURALS.values()),
+    ("", "configmaps", _OBJECT_VERBS),
+    ("", "services", _OBJECT_VERBS),
+    ("", "serviceaccounts", ("get", "create", "patch")),
+    ("", "secrets", ("create",)),
+    ("", "pods", ("get", "list", "watch")),
+    ("", "events", ("list", "watch", "create", "patch")),
+    ("batch", "jobs", _OBJECT_VERBS),
+    ("apps", "deployments", _OBJECT_VERBS),
+    ("apps", "statefulsets", _OBJECT_VERBS),
+    ("rbac.authorization.k8s.io", "roles", ("get", "create", "patch")),
+    ("rbac.authorization.k8s.io", "rolebindings", ("get", "create", "patch")),
+)
+
+
+async def missing(api: Api, namespaces: Sequence[str]) -> list[str]:
+    """Return what the cluster lacks, one sentence each. Raises UnreachableError and ApiError as requests do."""
+    if sentence := await missing_kinds(api):
+        return [sentence]
+    return [sentence for namespace in namespaces or [""] for sentence in await _missing_rights(api, namespace)]
+
+
+async def missing_kinds(api: Api) -> str | None:
+    """Return which CustomResourceDefinitions are not there, as a sentence, or None."""
+    served = await api.discover(GROUP, API_VERSION.partition("/")[2])
+    absent = [f"{plural}.{GROUP}" for plural in PLURALS.values() if plural not in served]
+    if not absent:
+        return None
+    return f"CustomResourceDefinition {', '.join(absent)} is not installed; apply the crds/ of this version"
+
+
+async def _missing_rights(api: Api, namespace: str) -> list[str]:
+    sentences = []
+    for group, resource, verbs in NEEDED:
+        denied = [verb for verb in verbs if not await api.may(verb, group, resource, namespace)]
+        if denied:
+            where = f"namespace {namespace}" if namespace else "all namespaces"
+            name = f"{resource}.{group}" if group else resource
+            sentences.append(f"may not {', '.join(denied)} {name} in {where}; apply the roles of this version")
+    return sentences

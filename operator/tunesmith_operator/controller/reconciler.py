@@ -1,0 +1,256 @@
+"""One reconciliation: read a resource, observe, let the planner decide, apply, delete, write the status, tell."""
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunesmith_api import conditions as c
+from tunesmith_api.base import API_VERSION
+from tunesmith_api.errors import explain
+from tunesmith_api.meta import Reference
+from tunesmith_api.resources import Resource, parse
+from tunesmith_operator.backends import native
+from tunesmith_operator.backends.objects import (
+    APPLIED_ANNOTATION,
+    MANAGED_BY_LABEL,
+    MANAGER,
+    OWNER_KIND_LABEL,
+    OWNER_UID_LABEL,
+    progress_name,
+)
+from tunesmith_operator.backends.observation import Children, observe
+from tunesmith_operator.controller import events
+from tunesmith_operator.controller.client import Api, ApiError, Object
+from tunesmith_operator.controller.dependents import Dependents
+from tunesmith_operator.controller.invalid import invalid
+from tunesmith_operator.controller.summary import Summary
+from tunesmith_operator.controller.world import Key, World
+from tunesmith_operator.planner import AnyPlan, Event, Observed, Plan, Workload, plan, refuse
+from tunesmith_operator.planner.references import named_by
+from tunesmith_operator.planner.situation import Situation
+
+log = logging.getLogger(__name__)
+
+# When to look again at what the API server refused: somebody must change something first.
+REFUSED_AGAIN_SECONDS = 60.0
+# When to look again at what is about to go away by itself.
+WAITING_AGAIN_SECONDS = 2.0
+
+
+class RefusedError(Exception):
+    """The cluster does not take an object; what follows for its resource."""
+
+    def __init__(self, situation: Situation) -> None:
+        super().__init__(situation.message)
+        self.situation = situation
+
+
+@dataclass
+class Reconciler:
+    """Brings resources, one at a time, nearer to what they ask for. Keeps nothing that the cluster does not know."""
+
+    api: Api
+    world: World
+    settings: native.Settings
+    dependents: Dependents
+    summary: Summary
+    now: Callable[[], datetime] = lambda: datetime.now(UTC).replace(microsecond=0)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Reconcile the resource of a key; return the seconds after which to look again, or None.
+
+        Raises ApiError and UnreachableError, after which the same is to be tried again.
+        """
+        raw = await self.api.get(key.kind, key.namespace, key.name)
+        if raw is None or raw["metadata"].get("deletionTimestamp"):
+            # Its children go by their owner references.
+            self.dependents.forget(key)
+            self.summary.forget(key)
+            return None
+        raw |= {"apiVersion": API_VERSION, "kind": key.kind}
+        now = self.now()
+        try:
+            resource = parse(raw)
+        except ValidationError as error:
+            await self._refuse_invalid(key, raw, explain(error), now)
+            return None
+        self.dependents.set(key, named_by(resource))
+        children = self.world.children_of(resource.metadata.uid)
+        decision = await self._decide(resource, children, now)
+        again = decision.requeue_after.total_seconds() if decision.requeue_after else None
+        try:
+            for workload in decision.ensure:
+                await self._ensure(workload, children.get(workload.name))
+        except RefusedError as refusal:
+            decision = refuse(resource, refusal.situation, now)
+            again = WAITING_AGAIN_SECONDS if refusal.situation.reason == c.STARTING else REFUSED_AGAIN_SECONDS
+        else:
+            for name in decision.stop:
+                await self._stop(children[name])
+            await self._tidy(children)
+        await self._tell(key, raw, resource, decision, now)
+        return again
+
+    async def _decide(self, resource: Resource, children: Mapping[str, Children], now: datetime) -> AnyPlan:
+        for each in children.values():
+            await self._catch_up(each)
+        workloads = {name: seen for name, each in children.items() if (seen := observe(each)) is not None}
+        return plan(resource, Observed(workloads, await self._referenced(resource)), now)
+
+    async def _catch_up(self, children: Children) -> None:
+        """Read the last word of a run that has ended: its Job may be mirrored before the report that came first."""
+        seen = observe(children)
+        if children.job is None or seen is None or seen.state not in {"Succeeded", "Failed"}:
+            return
+        if seen.progress is None or seen.progress.state not in {"Succeeded", "Failed"}:
+            namespace = children.job["metadata"]["namespace"]
+            report = await self.api.get("ConfigMap", namespace, progress_name(children.name))
+            children.progress = report or children.progress
+
+    async def _referenced(self, resource: Resource) -> dict[Reference, Resource]:
+        """Return the resources that a resource names, and those that they name, as far as they can be read."""
+        found: dict[Reference, Resource] = {}
+        wanted = list(named_by(resource))
+        while wanted:
+            reference = wanted.pop()
+            if reference in found:
+                continue
+            raw = await self.api.get(reference.kind, resource.metadata.namespace, reference.name)
+            if raw is None:
+                continue
+            try:
+                found[reference] = parse(raw | {"apiVersion": API_VERSION, "kind": reference.kind})
+            except ValidationError:
+                continue  # it says itself what is wrong with it
+            if reference.kind == "FineTuneJob":
+                wanted.extend(named_by(found[reference]))
+        return found
+
+    async def _ensure(self, workload: Workload, children: Children | None) -> None:
+        """Apply the objects of a workload, unless the cluster has them as they should be."""
+        try:
+            objects = native.render(workload, self.settings)
+        except native.RenderError as error:
+            raise RefusedError(Situation("blocked", c.SPEC_INVALID, str(error))) from error
+        wanted = objects[-1]
+        there = (children.deployment or children.job) if children else None
+        services = sum(each["kind"] == "Service" for each in objects)
+        if there is not None and children is not None:
+            if there["kind"] == "Job":
+                return  # an attempt is what it was when it started
+            same = (there["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION)
+            if same == wanted["metadata"]["annotations"][APPLIED_ANNOTATION] and len(children.services) >= services:
+                return
+        if token := native.secret(workload, secrets.token_hex(32)):
+            await self._create_once(token)
+        for each in objects:
+            await self._apply(each, known=there is not None)
+
+    async def _create_once(self, body: Object) -> None:
+        try:
+            await self.api.create(body)
+        except ApiError as error:
+            if error.code != 409:
+                raise _refused(body, error) from error
+
+    async def _apply(self, body: Object, *, known: bool) -> None:
+        """Apply an object. What is not known to be ours is never taken away from whoever holds it."""
+        try:
+            await self.api.apply(body, force=known)
+        except ApiError as error:
+            if error.code in {409, 422} and (held := await self._held_by_others(body)):
+                raise RefusedError(held) from error
+            raise _refused(body, error) from error
+
+    async def _held_by_others(self, body: Object) -> Situation | None:
+        """Return the situation of who needs an object's name while another resource has it, or None."""
+        meta, what = body["metadata"], f"{body['kind']} {body['metadata']['name']}"
+        kind = meta["labels"][OWNER_KIND_LABEL]
+        there = await self.api.get(body["kind"], meta["namespace"], meta["name"])
+        labels = (there["metadata"].get("labels") or {}) if there else {}
+        if there is None or labels.get(OWNER_UID_LABEL) == meta["labels"].get(OWNER_UID_LABEL):
+            return None
+        if labels.get(MANAGED_BY_LABEL) == MANAGER:
+            return Situation("working", c.STARTING, f"waits until {what} of an earlier resource of this name is gone")
+        return Situation(
+            "blocked",
+            c.NAME_TAKEN,
+            f"{what} exists and is not Tunesmith's; delete it, or give this {kind} another name",
+        )
+
+    async def _stop(self, children: Children) -> None:
+        for each in (children.deployment, children.job, children.stateful_set):
+            if each is not None:
+                await self._delete(each)
+
+    async def _tidy(self, children: Mapping[str, Children]) -> None:
+        """Delete the further pods of attempts that have ended; the driver's pod stays, for its log."""
+        for each in children.values():
+            seen = observe(each)
+            if each.stateful_set is not None and seen is not None and seen.state in {"Succeeded", "Failed"}:
+                await self._delete(each.stateful_set)
+                for service in each.services:
+                    await self._delete(service)
+
+    async def _delete(self, each: Object) -> None:
+        await self.api.delete(each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
+
+    async def _refuse_invalid(self, key: Key, raw: Object, sentences: list[str], now: datetime) -> None:
+        self.dependents.set(key, ())
+        before = raw.get("status") or {}
+        if before.get("phase") in {"Succeeded", "Failed"}:
+            return
+        status, told = invalid(raw, sentences, now)
+        if status != before:
+            await self._write(raw, status)
+        await self._post(key, raw, told, now)
+        self.summary.set(key, status.get("phase", "Pending"), c.SPEC_INVALID)
+
+    async def _tell(self, key: Key, raw: Object, resource: Resource, decision: AnyPlan, now: datetime) -> None:
+        if decision.status != resource.status or "status" not in raw:
+            await self._write(raw, decision.status.to_json())
+            log.info("%s: %s", decision.status.phase, _sentence(decision))
+            for dependent in self.dependents.of(key):
+                self.dependents.enqueue(dependent)
+        await self._post(key, raw, decision.events, now)
+        stalled = next((each for each in decision.status.conditions if each.type == c.STALLED), None)
+        self.summary.set(key, decision.status.phase, stalled.reason if stalled and stalled.status == "True" else None)
+
+    async def _write(self, raw: Object, status: dict[str, Any]) -> None:
+        """Write a status. It is refused when the resource has changed since it was read: then all is decided anew."""
+        meta = raw["metadata"]
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": raw["kind"],
+            "metadata": {
+                "name": meta["name"],
+                "namespace": meta["namespace"],
+                "resourceVersion": meta["resourceVersion"],
+            },
+            "status": status,
+        }
+        await self.api.apply(body, force=True, subresource="status")
+
+    async def _post(self, key: Key, raw: Object, told: tuple[Event, ...], now: datetime) -> None:
+        for event in told:
+            await events.post(self.api, key, raw["metadata"]["uid"], event, now)
+
+
+def _refused(body: Object, error: ApiError) -> Exception:
+    """Return what an API server's refusal of an object means: for its resource, or for the operator."""
+    what = f"{body['kind']} {body['metadata']['name']}"
+    if error.code == 403 and "exceeded quota" in error.message:
+        return RefusedError(Situation("working", c.QUOTA_EXCEEDED, f"{what}: {error.message}"))
+    if error.code in {400, 422}:
+        return RefusedError(Situation("blocked", c.OBJECT_REFUSED, f"{what} is refused: {error.message}"))
+    return error
+
+
+def _sentence(decision: AnyPlan | Plan[Any]) -> str:
+    told = next((each for each in decision.status.conditions if each.type == c.RECONCILING), None)
+    return told.message if told else ""
