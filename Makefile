@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROGRAMS := $(CURDIR)/.cache/bin
 DEMO_STATE := .cache/demo
 BASE_MODEL := .cache/models/SmolLM2-135M-Instruct
 
@@ -10,7 +11,8 @@ export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config g
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate bench docs lock clean
+.PHONY: help setup demo programs test cluster-up cluster-down test-cluster images check format generate bench docs
+.PHONY: lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,8 +34,28 @@ demo: setup $(BASE_MODEL)/config.json ## Fine-tune, evaluate and serve a real mo
 $(BASE_MODEL)/config.json: | setup
 	$(BIN)/python examples/quickstart/base_model.py $(BASE_MODEL)
 
-test: setup ## Run the tests: unit, API and local shell.
+programs: setup ## Fetch helm, kubectl, promtool and Lua into .cache/bin.
+	$(BIN)/python -m tools.programs
+
+test: setup programs ## Run the tests: unit, API and local shell.
 	$(BIN)/python -m pytest
+
+cluster-up: programs ## Start a one-node Kubernetes on this machine (root, Debian 12; builds it once), with our images.
+	tests/cluster/harness/build-kubernetes
+	tests/cluster/harness/build-crd-server
+	tests/cluster/harness/base-image
+	KUBECTL=$(PROGRAMS)/kubectl tests/cluster/harness/cluster up
+	tests/cluster/images
+
+cluster-down: ## Stop that Kubernetes and delete its state.
+	KUBECTL=$(PROGRAMS)/kubectl tests/cluster/harness/cluster down
+
+test-cluster: setup programs ## Run the tests on a cluster that has the images: KUBECONFIG's, or that of cluster-up.
+	PATH=$(PROGRAMS):$$PATH $(BIN)/python -m pytest tests/crds tests/cluster
+
+images: ## Build the images with docker or buildah.
+	images/build operator
+	images/build runtime
 
 check: setup ## Check style, types, walls between packages and generated files.
 	$(BIN)/ruff format --check

@@ -1,10 +1,12 @@
 """Write what is generated from the API: the CRDs and the reference. With --check, only say what is out of date."""
 
+import re
 import sys
 from pathlib import Path
 
 import yaml
 
+from tools.chart import chart_files
 from tools.reference import conditions_page, kind_page
 from tunesmith_api.base import GROUP
 from tunesmith_api.crd import custom_resource_definition
@@ -14,14 +16,23 @@ ROOT = Path(__file__).parent.parent
 HEADER = "# Written by `make generate` from tunesmith_api.\n"
 
 
+class Dumper(yaml.SafeDumper):
+    """YAML that kubectl and Helm read as it was meant: a plain y or n is a truth value to them."""
+
+
+Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN"))
+
+
 def generated() -> dict[Path, str]:
     """Return the text of every generated file by its path from the root of the repository."""
     files: dict[Path, str] = {Path("docs/reference/conditions.md"): conditions_page()}
+    crds: dict[str, str] = {}
     for kind, plural in PLURALS.items():
-        crd = yaml.safe_dump(custom_resource_definition(kind), sort_keys=False, width=120)
-        files[Path(f"crds/{GROUP}_{plural}.yaml")] = HEADER + crd
+        crd = yaml.dump(custom_resource_definition(kind), Dumper=Dumper, sort_keys=False, width=120)
+        crds[f"{GROUP}_{plural}.yaml"] = HEADER + crd
         files[Path(f"docs/reference/{kind.lower()}.md")] = kind_page(kind)
-    return files
+    files |= {Path("crds") / name: text for name, text in crds.items()}
+    return files | chart_files(crds)
 
 
 def main(arguments: list[str]) -> int:

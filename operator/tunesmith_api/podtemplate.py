@@ -22,6 +22,9 @@ class LocalReference(ApiModel):
 class PodTemplate(ApiModel):
     """Where and how pods run. Every field is the one of the same name in a Kubernetes pod."""
 
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
+        default=None, description="Image of the container, built on the runtime's. Default: the operator's own choice."
+    )
     labels: dict[str, _LabelValue] = Field(default={}, description="Labels of the pods, besides Tunesmith's own.")
     annotations: dict[str, Annotated[str, StringConstraints(max_length=4096)]] = Field(
         default={}, description="Annotations of the pods."

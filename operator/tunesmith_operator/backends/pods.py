@@ -96,7 +96,7 @@ def _container(workload: Workload, settings: Settings, role: str) -> Object:
     config = workload.config
     container: Object = {
         "name": config.type,
-        "image": settings.image,
+        "image": workload.pod_template.image or settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["python", "-m", "tunesmith_runtime", *(["worker"] if role == WORKER else [])],
         "env": _environment(workload, role),

@@ -1,0 +1,39 @@
+{{- /* What the operator may do in every namespace that it watches. */ -}}
+{{- define "tunesmith.operatorRules" -}}
+# It reads what people declare and never writes a spec.
+- apiGroups: [tunesmith.dev]
+  resources: [finetunejobs, evaljobs, modelserves]
+  verbs: [get, list, watch]
+- apiGroups: [tunesmith.dev]
+  resources: [finetunejobs/status, evaljobs/status, modelserves/status]
+  verbs: [get, patch]
+# An owner reference that blocks deletion asks for this where OwnerReferencesPermissionEnforcement is on.
+- apiGroups: [tunesmith.dev]
+  resources: [finetunejobs/finalizers, evaljobs/finalizers, modelserves/finalizers]
+  verbs: [update]
+# What runs are made of.
+- apiGroups: [""]
+  resources: [configmaps, serviceaccounts, services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+# The token of a run's Ray cluster. No secret is ever read.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+# It tells its own, and reads those that say why a pod could not be made or a volume not be mounted.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list, watch, create, patch]
+# The Role of a run. It grants get and patch on one ConfigMap, which the operator has itself.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, create, patch, delete]
+{{- end -}}
