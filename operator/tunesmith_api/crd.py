@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-from tunesmith_api.base import GROUP, VERSION, Kind
+from tunesmith_api.base import GROUP, VERSION, Kind, ResourceName
 from tunesmith_api.resources import KINDS, PLURALS, SHORT_NAMES
 from tunesmith_api.rules import RULES, Rule
 from tunesmith_api.schema import Schema, structural_schema
@@ -100,15 +100,23 @@ def resource_schema(kind: Kind) -> Schema:
         "properties": {
             "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
             "kind": {"type": "string", "description": "Kind of this object."},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "properties": {"name": _name()}},
             "spec": _part(model, "spec"),
             "status": _part(model, "status"),
         },
     }
     for rule in RULES[kind]:
         target = _at(schema, rule)
-        target.setdefault(VALIDATIONS, []).append({"rule": rule.rule, "message": rule.message})
+        validation = {"rule": rule.rule, "message": rule.message}
+        if rule.field:
+            validation["fieldPath"] = f".{rule.field}"
+        target.setdefault(VALIDATIONS, []).append(validation)
     return schema
+
+
+def _name() -> Schema:
+    name = TypeAdapter(ResourceName).json_schema()
+    return {**name, "description": "Name; shorter than Kubernetes allows, because names of pods are made from it."}
 
 
 def _part(model: type[BaseModel], name: str) -> Schema:

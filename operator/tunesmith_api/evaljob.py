@@ -160,9 +160,14 @@ class EvalJobSpec(ApiModel):
                 raise ValueError(f"gates has more than one gate on {gate.metric}; put its bounds into one")
             gated.add(gate.metric)
             if gate.metric not in known:
-                raise ValueError(f"gate on {gate.metric}: the suites give only {', '.join(known)}")
+                raise ValueError(
+                    "every gate must be on a metric that one of the suites gives; "
+                    f"{gate.metric} is not among {', '.join(known)}"
+                )
             if gate.min_improvement is not None and self.baseline is None:
-                raise ValueError(f"gate on {gate.metric}: minImprovement needs a baseline; set spec.baseline")
+                raise ValueError(
+                    f"minImprovement needs a baseline; set spec.baseline, or drop it from the gate on {gate.metric}"
+                )
         return self
 
 

@@ -8,11 +8,15 @@ from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
 
 @dataclass(frozen=True)
 class Rule:
-    """A CEL expression over the object at `path` (dotted; [] is each item of a list; empty is the whole resource)."""
+    """A CEL expression over the object at `path` (dotted; [] is each item of a list; empty is the whole resource).
+
+    `field` is the field below `path` that the API server names beside the message; empty is the object itself.
+    """
 
     path: str
     rule: str
     message: str
+    field: str = ""
 
 
 def _exactly_one(path: str, one: str, other: str) -> Rule:
@@ -27,6 +31,7 @@ def _immutable(kind: Kind) -> tuple[Rule, ...]:
             f"!({started}) || (has(self.spec.{name}) == has(oldSelf.spec.{name}) && "
             f"(!has(self.spec.{name}) || self.spec.{name} == oldSelf.spec.{name}))",
             f"spec.{name} cannot change once the {kind} has started; delete it and create it again",
+            f"spec.{name}",
         )
         for name in IMMUTABLE_ONCE_STARTED[kind]
     )
@@ -57,11 +62,13 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             "(has(s.perplexity) && g.metric == s.name + '/perplexity') || "
             "(has(s.golden) && s.golden.metrics.exists(m, g.metric == s.name + '/' + m))))",
             "every gate must be on a metric that one of the suites gives",
+            "gates",
         ),
         Rule(
             "spec",
             "has(self.baseline) || !has(self.gates) || self.gates.all(g, !has(g.minImprovement))",
             "minImprovement needs a baseline; set spec.baseline",
+            "gates",
         ),
         *_immutable("EvalJob"),
     ),

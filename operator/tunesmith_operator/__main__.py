@@ -1,6 +1,7 @@
 """`python -m tunesmith_operator`: the operator's process, as its image starts it."""
 
 import asyncio
+import logging
 import os
 import socket
 from importlib.metadata import version
@@ -64,7 +65,12 @@ def main(
         port=port,
         lease=lease,
     )
-    if not asyncio.run(_run(options)):
+    try:
+        told_to_stop = asyncio.run(_run(options))
+    except Exception:
+        logging.getLogger(__name__).exception("the operator cannot go on")
+        raise typer.Exit(1) from None
+    if not told_to_stop:
         raise typer.Exit(1)
 
 
@@ -88,4 +94,6 @@ async def _run(options: Options) -> bool:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

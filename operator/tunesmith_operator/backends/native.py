@@ -111,7 +111,7 @@ def _meeting_point(workload: Workload) -> Object:
         "clusterIP": "None",
         "publishNotReadyAddresses": True,
         "selector": {"app.kubernetes.io/instance": workload.name},
-        "ports": [{"name": "ray", "port": RAY_PORT, "targetPort": RAY_PORT}],
+        "ports": [{"name": "ray", "port": RAY_PORT, "targetPort": RAY_PORT, "protocol": "TCP"}],
     }
     return make(workload, "v1", "Service", ray_name(workload.name), WORKER, spec=spec)
 
@@ -139,7 +139,7 @@ def _deployment(workload: Workload, settings: Settings, account: str) -> Object:
 def _service(workload: Workload, config: ServeRun) -> Object:
     spec = {
         "selector": selector(workload, SERVER),
-        "ports": [{"name": "http", "port": config.port, "targetPort": "http"}],
+        "ports": [{"name": "http", "port": config.port, "targetPort": "http", "protocol": "TCP"}],
     }
     return make(workload, "v1", "Service", config.run.name, SERVER, spec=spec)
 

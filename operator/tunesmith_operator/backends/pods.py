@@ -115,7 +115,7 @@ def _container(workload: Workload, settings: Settings, role: str) -> Object:
     if isinstance(config, ServeRun):
         # Ready is who has answered a completion; the server leaves a file when it has.
         ready = {"exec": {"command": ["test", "-f", f"{SCRATCH_FOLDER}/ready"]}}
-        container["ports"] = [{"name": "http", "containerPort": config.port}]
+        container["ports"] = [{"name": "http", "containerPort": config.port, "protocol": "TCP"}]
         container["startupProbe"] = ready | {"periodSeconds": 2, "failureThreshold": 900}
         container["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5}
     return container

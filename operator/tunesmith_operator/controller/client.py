@@ -1,6 +1,7 @@
 """Requests to the API server: plain JSON values in and out, errors as exceptions that say what to do about them."""
 
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from tunesmith_api.resources import PLURALS
 from tunesmith_operator.controller import metrics
 
 Object = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 FIELD_MANAGER = "tunesmith"
 TIMEOUT_SECONDS = 30
@@ -74,6 +77,7 @@ class Api:
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
+        self._away = False
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object, or None when there is none of that name."""
@@ -212,9 +216,18 @@ class Api:
             raise _refusal(_status(error.status or 0, error.body)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             metrics.REQUESTS.labels("<error>", method).inc()
-            raise UnreachableError(f"the API server does not answer: {error or type(error).__name__}") from error
+            sentence = f"the API server does not answer: {error or type(error).__name__}"
+            self._note(away=True, sentence=f"{sentence}; trying again until it does")
+            raise UnreachableError(sentence) from error
         metrics.REQUESTS.labels(str(response.status), method).inc()
+        self._note(away=False, sentence="the API server answers again")
         return response
+
+    def _note(self, *, away: bool, sentence: str) -> None:
+        """Log that the API server has gone or come back: once, not by each of the many who ask it."""
+        if away != self._away:
+            log.log(logging.ERROR if away else logging.INFO, "%s", sentence)
+        self._away = away
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

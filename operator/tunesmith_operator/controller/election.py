@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client import ApiClient, V1Lease, V1ObjectMeta
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection import electionconfig, leaderelection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
@@ -43,10 +43,24 @@ class _PatientLock(LeaseLock):
             return False, error
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        return await self._tried(super().create(name, namespace, election_record))
+        # The library's own `create` sends a query that its generated client refuses (37.0.1).
+        lease = V1Lease(metadata=V1ObjectMeta(name=name, namespace=namespace), spec=self.update_lease(election_record))
+        return await self._tried(self._create(namespace, lease))
+
+    async def _create(self, namespace: str, lease: V1Lease) -> bool:
+        await self.api_instance.create_namespaced_lease(namespace, lease)
+        return True
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         return await self._tried(super().update(name, namespace, updated_record))
+
+    async def release(self) -> None:
+        """Give the lease back, so that the next leader need not wait until it is out."""
+        held, _ = await self.get(self.name, self.namespace)
+        if held and self.lease_reference.spec.holder_identity == self.identity:
+            self.lease_reference.spec.holder_identity = None
+            replaced = self.api_instance.replace_namespaced_lease(self.name, self.namespace, self.lease_reference)
+            await self._tried(_done(replaced))
 
     async def _tried(self, request: Coroutine[Any, Any, bool]) -> bool:
         try:
@@ -54,6 +68,11 @@ class _PatientLock(LeaseLock):
         except ApiException as error:
             log.warning("the Lease cannot be written: %s", error.reason)
             return False
+
+
+async def _done(request: Awaitable[Any]) -> bool:
+    await request
+    return True
 
 
 async def _answered(request: Awaitable[AnswerT]) -> AnswerT:
@@ -83,9 +102,10 @@ async def lead(client: ApiClient, lease: Lease, work: Callable[[], Coroutine[Any
     async def lost() -> None:
         log.error("the Lease %s/%s is lost: another replica may lead now", lease.namespace, lease.name)
 
+    lock = _PatientLock(lease.name, lease.namespace, lease.identity, client)
     election = leaderelection.LeaderElection(
         electionconfig.Config(
-            _PatientLock(lease.name, lease.namespace, lease.identity, client),
+            lock,
             lease_duration=LEASE_SECONDS,
             renew_deadline=RENEW_SECONDS,
             retry_period=RETRY_SECONDS,
@@ -100,3 +120,5 @@ async def lead(client: ApiClient, lease: Lease, work: Callable[[], Coroutine[Any
     finished.cancel()
     for task in done:
         task.result()
+    if finished in done:
+        await lock.release()

@@ -33,6 +33,7 @@ def configure(level: str, form: Format) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(object)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # These tell of each request or each step of their own.
-    for name in ("aiohttp.access", "kopf.objects", "kopf._core", "kubernetes.aio"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # These tell of each request or each step of their own; of an API server that is away we tell once.
+    quiet = {"aiohttp.access": logging.WARNING, "kubernetes.aio": logging.WARNING, "kopf": logging.CRITICAL}
+    for name, least in quiet.items():
+        logging.getLogger(name).setLevel(max(least, logging.getLogger().level))

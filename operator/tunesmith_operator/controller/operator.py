@@ -10,6 +10,7 @@ from typing import Any
 
 import kopf
 from aiohttp import web
+from kopf._core.engines.peering import Identity
 from kubernetes.aio.client import ApiClient
 
 from tunesmith_api.base import GROUP, VERSION
@@ -149,6 +150,8 @@ class Operator:
                 await kopf.operator(
                     registry=registry,
                     settings=settings,
+                    # Without one kopf asks for the name of the user, whom a container does not know.
+                    identity=Identity(metrics.QUEUE),
                     standalone=True,
                     clusterwide=not self._options.namespaces,
                     namespaces=self._options.namespaces,
@@ -194,7 +197,7 @@ class Operator:
                 log.error("the API server refuses: %s; trying again in %.0f s", error, pause)
         except UnreachableError as error:
             result = "error"
-            log.warning("%s; trying again in %.0f s", error, self._queue.retry(key))
+            log.debug("%s; trying again in %.0f s", error, self._queue.retry(key))
         except Exception:
             # One resource must not end the work on all the others.
             result = "error"

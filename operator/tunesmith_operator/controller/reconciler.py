@@ -13,7 +13,7 @@ from tunesmith_api import conditions as c
 from tunesmith_api.base import API_VERSION
 from tunesmith_api.errors import explain
 from tunesmith_api.meta import Reference
-from tunesmith_api.resources import Resource, parse
+from tunesmith_api.resources import ModelServe, Resource, parse
 from tunesmith_operator.backends import native
 from tunesmith_operator.backends.objects import (
     APPLIED_ANNOTATION,
@@ -32,7 +32,7 @@ from tunesmith_operator.controller.summary import Summary
 from tunesmith_operator.controller.world import Key, World
 from tunesmith_operator.planner import AnyPlan, Event, Observed, Plan, Workload, plan, refuse
 from tunesmith_operator.planner.references import named_by
-from tunesmith_operator.planner.situation import Situation
+from tunesmith_operator.planner.situation import Situation, find
 
 log = logging.getLogger(__name__)
 
@@ -218,8 +218,10 @@ class Reconciler:
             for dependent in self.dependents.of(key):
                 self.dependents.enqueue(dependent)
         await self._post(key, raw, decision.events, now)
-        stalled = next((each for each in decision.status.conditions if each.type == c.STALLED), None)
-        self.summary.set(key, decision.status.phase, stalled.reason if stalled and stalled.status == "True" else None)
+        stalled = find(decision.status.conditions, c.STALLED)
+        over = not isinstance(resource, ModelServe) and decision.status.phase == "Failed"
+        waits_for_a_person = stalled is not None and stalled.status == "True" and not over
+        self.summary.set(key, decision.status.phase, stalled.reason if stalled and waits_for_a_person else None)
 
     async def _write(self, raw: Object, status: dict[str, Any]) -> None:
         """Write a status. It is refused when the resource has changed since it was read: then all is decided anew."""
@@ -252,5 +254,5 @@ def _refused(body: Object, error: ApiError) -> Exception:
 
 
 def _sentence(decision: AnyPlan | Plan[Any]) -> str:
-    told = next((each for each in decision.status.conditions if each.type == c.RECONCILING), None)
+    told = find(decision.status.conditions, c.RECONCILING)
     return told.message if told else ""

@@ -73,7 +73,7 @@ class Reflector:
                 if error.code != 410:
                     log.error("cannot watch %s: %s", self._kind, error)
             except UnreachableError as error:
-                log.warning("%s; trying again", error)
+                log.debug("%s; trying again", error)
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 

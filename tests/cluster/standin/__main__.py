@@ -1,7 +1,7 @@
 """Stands in for the runtime in tests of the operator: reports as a run does, and does what $STANDIN says.
 
 $STANDIN is JSON: `seconds` that the run takes, `exit` code to end with, `memory` in MiB to use up, `failure` to report,
-and `verdict`'s metric value `f1`.
+a file that it `writes`, and the value `f1` of its metric.
 """
 
 import http.server
@@ -49,6 +49,8 @@ def carry_out(config: TrainRun | EvaluateRun | ServeRun, wanted: dict[str, Any],
     if code := wanted.get("exit"):
         print("Traceback: something broke", file=sys.stderr)
         return int(code)
+    if path := wanted.get("writes"):
+        Path(path).write_text("published")
     if failure := wanted.get("failure"):
         process.leave_last_words(failure["message"])
         reporter.update(state="Failed", failure=RunFailure(**failure))

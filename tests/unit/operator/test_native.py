@@ -91,9 +91,9 @@ def test_a_server_is_a_deployment_behind_a_service() -> None:
 
     assert list(objects)[-2:] == ["Service support-bot", "Deployment support-bot-v1"]
     service, deployment = list(objects.values())[-2:]
-    assert service["spec"]["ports"] == [{"name": "http", "port": 9000, "targetPort": "http"}]
+    assert service["spec"]["ports"] == [{"name": "http", "port": 9000, "targetPort": "http", "protocol": "TCP"}]
     assert deployment["spec"]["replicas"] == 3
-    assert container(deployment)["ports"] == [{"name": "http", "containerPort": 9000}]
+    assert container(deployment)["ports"] == [{"name": "http", "containerPort": 9000, "protocol": "TCP"}]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
 
