@@ -97,5 +97,4 @@ def serve(config: ServeRun) -> None:
 
 
 if __name__ == "__main__":
-    process.prepare()
-    sys.exit(main())
+    process.run(main)
