@@ -11,7 +11,8 @@ export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config g
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo programs test cluster-up cluster-down test-cluster images check format generate bench docs
+.PHONY: help setup demo programs test cluster-up cluster-down test-cluster images check format generate bench
+.PHONY: bench-operator docs
 .PHONY: lock clean
 
 help: ## List the targets.
@@ -73,6 +74,9 @@ generate: setup ## Write the CRDs and the reference from the models.
 
 bench: setup ## Measure training against TRL alone, on the same data and model, in one run.
 	$(BIN)/python -m tests.bench.training
+
+bench-operator: setup programs ## Measure the operator on a cluster: 1,000 jobs at once, 2,000 idle ones, latency.
+	$(BIN)/python -m tests.bench.operator
 
 docs: setup ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -79,6 +79,8 @@ DATA_INVALID = "DataInvalid"
 MODEL_INVALID = "ModelInvalid"
 # The output, the checkpoints or the report cannot be written where the spec says.
 STORAGE_NOT_WRITABLE = "StorageNotWritable"
+# Storage does not answer, or answers with an error of its own. The next attempt goes on from the last checkpoint.
+STORAGE_UNAVAILABLE = "StorageUnavailable"
 # There was no space left to write to. The last complete checkpoint is kept, and the next attempt goes on from it.
 STORAGE_FULL = "StorageFull"
 # The port of a ModelServe belongs to another program.

@@ -158,8 +158,10 @@ class Training(ApiModel):
 class DeepSpeed(ApiModel):
     """How optimizer, gradients and weights are spread over the workers."""
 
-    zero_stage: Literal[0, 1, 2, 3] = Field(
+    zero_stage: int = Field(
         default=2,
+        ge=0,
+        le=3,
         description="0: nothing is spread. 1: optimizer states are. 2: gradients as well. 3: weights as well.",
     )
 

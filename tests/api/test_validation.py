@@ -123,11 +123,12 @@ def test_a_quantity() -> None:
         ),
         (
             {"gates": [{"metric": "facts/bleu", "min": 1}]},
-            "spec: gate on facts/bleu: the suites give only facts/exactMatch, facts/f1",
+            "spec: every gate must be on a metric that one of the suites gives; "
+            "facts/bleu is not among facts/exactMatch, facts/f1",
         ),
         (
             {"gates": [{"metric": "facts/f1", "minImprovement": 0.1}]},
-            "spec: gate on facts/f1: minImprovement needs a baseline; set spec.baseline",
+            "spec: minImprovement needs a baseline; set spec.baseline, or drop it from the gate on facts/f1",
         ),
         (
             {"gates": [{"metric": "facts/f1", "min": 0.1}, {"metric": "facts/f1", "max": 1}]},

@@ -13,7 +13,6 @@ from tunesmith_runtime.train import environment
 def main(folder: Path) -> None:
     """Train the folder's tiny model for four steps and leave it in FOLDER/staged."""
     os.environ["TUNESMITH_VOLUMES"] = str(folder)
-    environment.prepare(gpus=0)
     config = run_config.validate_json(
         json.dumps(
             {
@@ -25,10 +24,12 @@ def main(folder: Path) -> None:
                 "training": {"maxSteps": 4, "perDeviceTrainBatchSize": 2},
                 "checkpoints": {"uri": "pvc://models/checkpoints", "everySteps": 2, "keep": 1},
                 "output": {"uri": "pvc://models/bot"},
+                "workers": 2,
             }
         )
     )
     assert isinstance(config, TrainRun)
+    environment.prepare(config)
     from tunesmith_runtime.data.preparing import prepare
     from tunesmith_runtime.data.sources import read_training_data
     from tunesmith_runtime.models.loading import load_tokenizer
@@ -37,7 +38,7 @@ def main(folder: Path) -> None:
     data = prepare(config.data, load_tokenizer(folder / "models" / "base"), read_training_data(config.data))
     saved = inputs.save(data.train, None, config.data, data.digests, folder / "prepared")
     reporter = ProgressReporter(folder / "progress.json")
-    raytrain.train(config, saved, folder / "staged", reporter, workers=2)
+    raytrain.train(config, saved, folder / "staged", reporter)
 
 
 if __name__ == "__main__":

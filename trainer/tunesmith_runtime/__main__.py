@@ -1,11 +1,13 @@
 """`python -m tunesmith_runtime`: carry out the run config in $TUNESMITH_CONFIG, report to $TUNESMITH_PROGRESS.
 
-Exits 0 when the run reached its goal, 1 when it failed (the progress document says why), 2 when there is no config.
+Exits 0 when the run reached its goal, 1 when it failed (the progress document says why), 2 when there is no config, and
+143 on SIGTERM. `python -m tunesmith_runtime worker` joins the run of the pod that $TUNESMITH_RAY_ADDRESS names.
 """
 
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,14 +22,20 @@ from tunesmith_api.contract import (
     TrainRun,
     run_config,
 )
+from tunesmith_runtime import process
 from tunesmith_runtime.errors import RunError, as_run_error
+from tunesmith_runtime.kubernetes_progress import ConfigMapMirror
 from tunesmith_runtime.progress import ProgressReporter
 
 
-def main() -> int:
-    """Carry out the run; return the exit code."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Carry out the run, or join one when `arguments` is `worker`; return the exit code."""
     try:
         config = run_config.validate_json(Path(os.environ[CONFIG_VARIABLE]).read_bytes())
+        if list(arguments) == ["worker"]:
+            from tunesmith_runtime.train import worker
+
+            return worker.join(config)
         reporter = ProgressReporter.from_environment()
     except KeyError as missing:
         print(f"tunesmith_runtime: ${missing.args[0]} is not set", file=sys.stderr)  # noqa: T201
@@ -35,12 +43,15 @@ def main() -> int:
     except (OSError, ValidationError) as error:
         print(f"tunesmith_runtime: the run config cannot be used: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    try:
-        result = _carry_out(config, reporter)
-    except Exception as error:
-        return _fail(error, reporter)
-    reporter.update(state="Succeeded", stage="", result=result)
-    return 0
+    with ConfigMapMirror.from_environment():
+        try:
+            result = _carry_out(config, reporter)
+        except Exception as error:
+            if process.is_ending():  # what failed was cut off
+                return process.TERMINATED
+            return _fail(error, reporter)
+        reporter.update(state="Succeeded", stage="", result=result)
+        return 0
 
 
 def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | EvaluateResult | None:
@@ -70,9 +81,10 @@ def _fail(error: Exception, reporter: ProgressReporter) -> int:
     if type(failure) is RunError:
         traceback.print_exception(error)
     print(f"error: {failure.message}", file=sys.stderr)  # noqa: T201 - the run's log
+    process.leave_last_words(failure.message)
     reporter.update(state="Failed", failure=failure.failure())
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.run(lambda: main(sys.argv[1:]))

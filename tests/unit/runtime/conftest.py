@@ -1,5 +1,6 @@
-"""A tiny model, made once."""
+"""A tiny model, made once, and an S3 server."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tests.s3 import S3Server, use
 from tests.tiny import make_tiny_model
 from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
 
@@ -40,3 +42,20 @@ def tokenizer(tiny_path: Path) -> PreTrainedTokenizerBase:
 @pytest.fixture(scope="session")
 def model(tiny_path: Path) -> PreTrainedModel:
     return load_causal_lm(tiny_path)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    server = S3Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> S3Server:
+    """Give an empty bucket, its credentials in the environment, and a temporary folder of the test's own."""
+    use(monkeypatch, s3_server)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("scratch")))
+    s3_server.empty()
+    return s3_server

@@ -1,69 +1,226 @@
-"""A checkpoint counts once its manifest holds; nothing else is ever resumed from."""
+"""A checkpoint counts once its manifest holds; nothing else is ever resumed from, in a folder or in a bucket."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tunesmith_runtime.errors import DataError
+from tests.s3 import BUCKET, DENIED, Answer, S3Server
+from tunesmith_runtime.errors import DataError, NotWritableError
 from tunesmith_runtime.train import checkpoints
+from tunesmith_runtime.train.checkpoints import CheckpointStore
+from tunesmith_runtime.train.manifests import MANIFEST
 
 DATA = "fingerprint-of-the-data"
+FOLDER = "bot-checkpoints/uid-1"
 
 
-def write(folder: Path, step: int, keep: int = 9) -> checkpoints.Checkpoint:
-    staged = checkpoints.staging_folder(folder) / f"checkpoint-{step}"
-    staged.mkdir()
-    (staged / "model.safetensors").write_bytes(b"weights" * step)
-    return checkpoints.complete(folder, step, DATA, keep)
+class Place:
+    """Where checkpoints lie, and the means to look and to damage."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    @property
+    def store(self) -> CheckpointStore:
+        """A store as a new attempt on another machine opens it."""
+        store = checkpoints.store(self.uri)
+        store.clear()
+        return store
+
+    def write(self, step: int, keep: int = 9) -> None:
+        store = self.store
+        store.prepare()
+        staged = store.staging / f"checkpoint-{step}"
+        (staged / "state").mkdir(parents=True)
+        (staged / "model.safetensors").write_bytes(b"weights" * step)
+        (staged / "state" / "rng.pth").write_bytes(b"random")
+        store.complete(step, DATA, keep)
+        assert not staged.exists()
+        store.clear()
+
+    def names(self) -> list[str]:
+        """Return the folders there."""
+        return sorted({name.partition("/")[0] for name in self.files()})
+
+    def files(self) -> list[str]:
+        raise NotImplementedError
+
+    def read(self, name: str) -> bytes:
+        raise NotImplementedError
+
+    def put(self, name: str, content: bytes) -> None:
+        raise NotImplementedError
+
+    def remove(self, name: str) -> None:
+        raise NotImplementedError
 
 
-def test_the_newest_complete_checkpoint_is_the_one_to_go_on_from(tmp_path: Path) -> None:
+class Folder(Place):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"file://{folder}")
+        self.folder = folder
+
+    def files(self) -> list[str]:
+        return [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()]
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+    def put(self, name: str, content: bytes) -> None:
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_bytes(content)
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink()
+
+
+class Bucket(Place):
+    def __init__(self, server: S3Server) -> None:
+        super().__init__(f"s3://{BUCKET}/{FOLDER}")
+        self.server = server
+
+    def files(self) -> list[str]:
+        return self.server.names(FOLDER)
+
+    def read(self, name: str) -> bytes:
+        return bytes(self.server.files.cat_file(f"{BUCKET}/{FOLDER}/{name}"))
+
+    def put(self, name: str, content: bytes) -> None:
+        self.server.files.pipe_file(f"{BUCKET}/{FOLDER}/{name}", content)
+
+    def remove(self, name: str) -> None:
+        self.server.files.rm_file(f"{BUCKET}/{FOLDER}/{name}")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "folder":
+        return Folder(tmp_path / "checkpoints")
+    return Bucket(request.getfixturevalue("s3"))
+
+
+def resumed_from(place: Place) -> int | None:
+    """Return the step that a new attempt goes on from, having looked at what it was given."""
+    store = place.store
+    found = store.latest(DATA)
+    if found is None:
+        return None
+    assert (found.path / "model.safetensors").read_bytes() == b"weights" * found.step
+    assert (found.path / "state" / "rng.pth").read_bytes() == b"random"
+    store.clear()
+    return found.step
+
+
+def test_the_newest_complete_checkpoint_is_the_one_to_go_on_from(place: Place) -> None:
     for step in (10, 20, 100):
-        write(tmp_path, step)
-    assert checkpoints.latest(tmp_path, DATA) == checkpoints.Checkpoint(tmp_path / "checkpoint-100", 100)
+        place.write(step)
+    assert resumed_from(place) == 100
 
 
-def test_an_empty_folder_has_none(tmp_path: Path) -> None:
-    assert checkpoints.latest(tmp_path, DATA) is None
-    assert checkpoints.latest(tmp_path / "missing", DATA) is None
+def test_an_empty_folder_has_none(place: Place) -> None:
+    assert resumed_from(place) is None
 
 
-def test_only_so_many_are_kept(tmp_path: Path) -> None:
+def test_only_so_many_are_kept(place: Place) -> None:
     for step in (10, 20, 30):
-        write(tmp_path, step, keep=2)
-    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-20", "checkpoint-30"]
+        place.write(step, keep=2)
+    assert place.names() == ["checkpoint-20", "checkpoint-30"]
 
 
-def test_what_was_staged_and_not_completed_does_not_count(tmp_path: Path) -> None:
-    write(tmp_path, 10)
-    staged = checkpoints.staging_folder(tmp_path) / "checkpoint-20"
-    staged.mkdir()
-    (staged / "model.safetensors").write_bytes(b"half")
+def test_what_was_staged_and_not_completed_does_not_count(place: Place) -> None:
+    place.write(10)
+    store = place.store
+    store.prepare()
+    (store.staging / "checkpoint-20").mkdir()
+    (store.staging / "checkpoint-20" / "model.safetensors").write_bytes(b"half")
 
-    assert checkpoints.latest(tmp_path, DATA) == checkpoints.Checkpoint(tmp_path / "checkpoint-10", 10)
-    assert list(checkpoints.staging_folder(tmp_path).iterdir()) == []
+    assert resumed_from(place) == 10
+    store.prepare()
+    assert list(store.staging.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "no manifest", "torn manifest"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, damage: str) -> None:
-    write(tmp_path, 10)
-    damaged = write(tmp_path, 20).path
-    weights, manifest = damaged / "model.safetensors", damaged / checkpoints.MANIFEST
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "no manifest", "torn manifest", "odd manifest"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place: Place, damage: str) -> None:
+    place.write(10)
+    place.write(20)
+    weights, manifest = "checkpoint-20/model.safetensors", f"checkpoint-20/{MANIFEST}"
     match damage:
         case "truncated":
-            weights.write_bytes(weights.read_bytes()[:-1])
+            place.put(weights, place.read(weights)[:-1])
         case "flipped":
-            weights.write_bytes(b"W" + weights.read_bytes()[1:])
+            place.put(weights, b"W" + place.read(weights)[1:])
         case "missing":
-            weights.unlink()
+            place.remove(weights)
         case "no manifest":
-            manifest.unlink()
+            place.remove(manifest)
         case "torn manifest":
-            manifest.write_text(manifest.read_text()[:20])
-    assert checkpoints.latest(tmp_path, DATA) == checkpoints.Checkpoint(tmp_path / "checkpoint-10", 10)
+            place.put(manifest, place.read(manifest)[:20])
+        case "odd manifest":
+            place.put(manifest, b"[]")
+    assert resumed_from(place) == 10
 
 
-def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, 10)
-    with pytest.raises(DataError, match="a dataset has changed since"):
-        checkpoints.latest(tmp_path, "other data")
+def test_a_damaged_checkpoint_is_replaced_by_the_next_attempt(place: Place) -> None:
+    place.write(10)
+    place.write(20)
+    place.put("checkpoint-20/model.safetensors", b"damaged")
+    assert resumed_from(place) == 10
+    place.write(20)
+    assert resumed_from(place) == 20
+
+
+def test_a_checkpoint_of_other_data_is_refused(place: Place) -> None:
+    place.write(10)
+    with pytest.raises(DataError, match="checkpoint-10 was trained on other data: a dataset has changed since"):
+        place.store.latest("other data")
+
+
+def test_other_things_beside_the_checkpoints_are_let_alone(place: Place) -> None:
+    place.put("checkpoint-notes/readme.txt", b"x")
+    place.put("notes.txt", b"x")
+    place.write(10)
+    place.write(20, keep=1)
+    assert resumed_from(place) == 20
+    assert place.names() == ["checkpoint-20", "checkpoint-notes", "notes.txt"]
+
+
+def test_an_upload_that_is_cut_off_leaves_the_checkpoint_before(s3: S3Server) -> None:
+    place = Bucket(s3)
+    place.write(10)
+    for cut in ("model.safetensors", "rng.pth", MANIFEST):
+        s3.refuse(_denied("PUT", cut))
+        with pytest.raises(NotWritableError, match="access denied"):
+            place.write(20)
+        s3.refuse(lambda method, path: None)
+        assert resumed_from(place) == 10
+    place.write(30, keep=1)
+    assert place.names() == ["checkpoint-30"]
+
+
+def test_a_checkpoint_loses_its_manifest_first(s3: S3Server) -> None:
+    place = Bucket(s3)
+    place.write(10)
+    s3.refuse(_denied("DELETE", "rng.pth"))
+    with pytest.raises(NotWritableError, match="s3:DeleteObject"):
+        place.write(20, keep=1)
+    s3.refuse(lambda method, path: None)
+    assert f"checkpoint-10/{MANIFEST}" not in place.files()
+    assert resumed_from(place) == 20
+
+
+def test_a_checkpoint_that_is_here_already_is_not_downloaded_again(s3: S3Server) -> None:
+    place = Bucket(s3)
+    place.write(10)
+    store = place.store
+    assert store.latest(DATA) is not None
+    s3.requests.clear()
+    assert store.latest(DATA) is not None
+    assert not [path for method, path in s3.requests if path.endswith("model.safetensors")]
+
+
+def _denied(wanted: str, name: str) -> Callable[[str, str], Answer | None]:
+    def refusal(method: str, path: str) -> Answer | None:
+        return DENIED if method == wanted and path.endswith(name) else None
+
+    return refusal

@@ -63,17 +63,30 @@ def test_a_folder_with_something_else_in_it_is_never_replaced(tmp_path: Path) ->
     ):
         storage.destination(f"file://{tmp_path}/home", "lineage.json")
     (tmp_path / "home" / "lineage.json").touch()
-    assert storage.destination(f"file://{tmp_path}/home", "lineage.json") == tmp_path / "home"
+    with storage.destination(f"file://{tmp_path}/home", "lineage.json").published() as folder:
+        (folder / "lineage.json").touch()
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["lineage.json"]
 
 
 def test_publishing_replaces_a_folder_whole(tmp_path: Path) -> None:
-    target, staged = tmp_path / "model", tmp_path / ".model.staged"
+    target = tmp_path / "model"
     target.mkdir()
+    (target / "lineage.json").touch()
     (target / "old").touch()
-    (staged / "adapter").mkdir(parents=True)
-    (staged / "new").touch()
 
-    storage.publish(staged, target)
+    with storage.destination(f"file://{target}", "lineage.json").published() as staged:
+        (staged / "adapter").mkdir(parents=True)
+        (staged / "new").touch()
+        assert (target / "old").exists()
 
     assert sorted(path.name for path in target.iterdir()) == ["adapter", "new"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_nothing_is_published_when_something_went_wrong(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        storage.destination(f"file://{tmp_path}/model", "lineage.json").published() as staged,
+    ):
+        (staged / "lineage.json").write_text(str(1 / 0))
+    assert list(tmp_path.iterdir()) == []

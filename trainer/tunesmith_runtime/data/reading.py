@@ -38,8 +38,12 @@ def read_rows(source: DatasetSource) -> RawDataset:
     The content decides which of the two it is. A byte order mark, CRLF and blank lines are passed over. Raises
     DataError, naming the broken lines, for a file that is missing, empty, not UTF-8 or not JSON.
     """
-    path = storage.local_path(source.uri)
-    name = source.uri if str(path) in source.uri else f"{source.uri} ({path})"
+    with storage.local_file(source.uri) as path:
+        return _read(path, source.uri)
+
+
+def _read(path: Path, uri: str) -> RawDataset:
+    name = uri if str(path) in uri or storage.in_bucket(uri) else f"{uri} ({path})"
     if path.is_dir():
         raise DataError(f"{name} is a folder; name a JSON or JSONL file")
     if not path.exists():
@@ -47,12 +51,12 @@ def read_rows(source: DatasetSource) -> RawDataset:
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        rows = tuple(_rows(path, source.uri))
+        rows = tuple(_rows(path, uri))
     except OSError as error:
         raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
     if not rows:
-        raise DataError(f"{source.uri} holds no records: its list is empty")
-    return RawDataset(source.uri, digest, rows)
+        raise DataError(f"{uri} holds no records: its list is empty")
+    return RawDataset(uri, digest, rows)
 
 
 def _rows(path: Path, uri: str) -> Iterator[Row]:

@@ -2,9 +2,7 @@
 
 import json
 import math
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +50,7 @@ def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
     baseline are one folder it is measured once, and stands for both. A metric that is not a finite number is left out
     of the results, with a note in the report. Raises RunError.
     """
-    with _report_folder(config.report.uri) as staged:
+    with storage.destination(config.report.uri, RESULTS).published() as staged:
         progress.update(state="Running", stage="reading the suites")
         suites = [_read(suite) for suite in config.suites]
         target = _identified(config.target)
@@ -98,20 +96,6 @@ def _measure(
         MeasuredSuite(suite, measured[target][suite.name], measured[baseline][suite.name] if baseline else None)
         for suite in config.suites
     )
-
-
-@contextmanager
-def _report_folder(uri: str) -> Iterator[Path]:
-    """Give an empty folder beside the one of `uri`, and publish it there when all went well."""
-    folder = storage.destination(uri, RESULTS)
-    staged = folder.with_name(f".{folder.name}.staged")
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir()
-    try:
-        yield staged
-        storage.publish(staged, folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _read(suite: Suite) -> LoadedSuite:

@@ -1,92 +1,126 @@
-"""Checkpoints: written aside, flushed, renamed; a manifest with digests says that one is complete."""
+"""Checkpoints: written aside, then put in their place; a manifest with digests says that one is complete."""
 
-import hashlib
-import json
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 from tunesmith_runtime import storage
 from tunesmith_runtime.errors import DataError
+from tunesmith_runtime.storage import folders
+from tunesmith_runtime.train import group
+from tunesmith_runtime.train.manifests import MANIFEST, Manifest, records
 
-MANIFEST = "tunesmith.json"
 STAGING = ".staging"
-_NAME = re.compile(r"^checkpoint-(\d+)$")
+NAME = re.compile(r"^checkpoint-(\d+)$")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint of a folder of checkpoints."""
+    """A complete checkpoint: a folder of this machine."""
 
     path: Path
     step: int
 
 
-def staging_folder(folder: Path) -> Path:
-    """Return the empty folder, inside the folder of checkpoints, that checkpoints are written to first."""
-    staging = folder / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    return staging
+class CheckpointStore(Protocol):
+    """Where a run keeps its checkpoints. Every worker of the run has one and calls its methods."""
+
+    # Whether `staging` is another folder on each machine, so that each has to write there what is common to all.
+    own_staging: ClassVar[bool]
+
+    @property
+    def uri(self) -> str:
+        """What users call it."""
+
+    @property
+    def staging(self) -> Path:
+        """The folder that workers write checkpoints to first."""
+
+    def prepare(self) -> None:
+        """Empty the staging folder."""
+
+    def complete(self, step: int, fingerprint: str, keep: int) -> None:
+        """Make the staged checkpoint of `step` a complete one, and delete the oldest until `keep` are left.
+
+        It is called by every worker, once all of them have written their parts. `fingerprint` names the data it was
+        trained on. Raises OSError or RunError; what was complete before stays so.
+        """
+
+    def latest(self, fingerprint: str) -> Checkpoint | None:
+        """Return the complete, undamaged checkpoint with the most steps, or None.
+
+        A checkpoint without a manifest, or with a file that differs from it, is passed over. Raises DataError when the
+        checkpoint was trained on other data than `fingerprint` names.
+        """
+
+    def clear(self) -> None:
+        """Delete what only a running training needs."""
 
 
-def complete(folder: Path, step: int, fingerprint: str, keep: int) -> Checkpoint:
-    """Make the staged checkpoint of `step` a complete one, and delete the oldest until `keep` are left.
+def store(uri: str) -> CheckpointStore:
+    """Return the store at a URI."""
+    if storage.in_bucket(uri):
+        from tunesmith_runtime.train.bucket_checkpoints import BucketStore
 
-    `fingerprint` names the data it was trained on. Raises OSError; what was complete before stays so.
-    """
-    staged = folder / STAGING / f"checkpoint-{step}"
-    files = {
-        str(file.relative_to(staged)): {"size": file.stat().st_size, "sha256": _digest(file)}
-        for file in sorted(staged.rglob("*"))
-        if file.is_file()
-    }
-    manifest = {"step": step, "fingerprint": fingerprint, "files": files}
-    (staged / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    target = folder / staged.name
-    storage.publish(staged, target)
-    for old in _all(folder)[:-keep]:
-        shutil.rmtree(old.path, ignore_errors=True)
-    return Checkpoint(target, step)
+        return BucketStore(uri)
+    return FolderStore(uri, storage.local_path(uri))
 
 
-def latest(folder: Path, fingerprint: str) -> Checkpoint | None:
-    """Return the complete, undamaged checkpoint with the most steps, or None.
+@dataclass(frozen=True)
+class FolderStore:
+    """Checkpoints in a folder that all workers see, put in place by rename."""
 
-    A checkpoint without a manifest, or with a file that differs from it, is passed over. Raises DataError when the
-    checkpoint was trained on other data than `fingerprint` names.
-    """
-    for checkpoint in reversed(_all(folder)):
-        manifest = _verified_manifest(checkpoint.path)
-        if manifest is None:
-            continue
-        if manifest["fingerprint"] != fingerprint:
-            raise DataError(
-                f"{checkpoint.path} was trained on other data: a dataset has changed since. Put the old data back to "
-                "go on, or delete the job and create it again to start afresh"
-            )
-        return checkpoint
-    return None
+    uri: str
+    folder: Path
+    own_staging: ClassVar[bool] = False
 
+    @property
+    def staging(self) -> Path:
+        """The folder, inside the folder of checkpoints, that workers write to first."""
+        return self.folder / STAGING
 
-def _all(folder: Path) -> list[Checkpoint]:
-    found = [(path, _NAME.match(path.name)) for path in folder.glob("checkpoint-*")]
-    return sorted((Checkpoint(path, int(match[1])) for path, match in found if match), key=lambda each: each.step)
+    def prepare(self) -> None:
+        """Empty the staging folder."""
+        if group.is_first():
+            shutil.rmtree(self.staging, ignore_errors=True)
+            self.staging.mkdir(parents=True)
 
+    def complete(self, step: int, fingerprint: str, keep: int) -> None:
+        """Rename the staged checkpoint into place and delete the oldest until `keep` are left."""
+        if not group.is_first():
+            return
+        staged = self.staging / f"checkpoint-{step}"
+        manifest = Manifest(step, fingerprint, records(staged))
+        (staged / MANIFEST).write_text(manifest.text(), encoding="utf-8")
+        folders.publish(staged, self.folder / staged.name)
+        for old in self._all()[:-keep]:
+            shutil.rmtree(old.path, ignore_errors=True)
 
-def _verified_manifest(path: Path) -> dict[str, str] | None:
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        for name, expected in manifest["files"].items():
-            file = path / name
-            if file.stat().st_size != expected["size"] or _digest(file) != expected["sha256"]:
-                return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    def latest(self, fingerprint: str) -> Checkpoint | None:
+        """Return the complete, undamaged checkpoint with the most steps, or None."""
+        for checkpoint in reversed(self._all()):
+            manifest = Manifest.read(checkpoint.path)
+            if manifest is not None and manifest.holds(checkpoint.path):
+                check_data(manifest, fingerprint, str(checkpoint.path))
+                return checkpoint
         return None
-    return {"fingerprint": str(manifest.get("fingerprint"))}
+
+    def clear(self) -> None:
+        """Delete the staging folder."""
+        if group.is_first():
+            shutil.rmtree(self.staging, ignore_errors=True)
+
+    def _all(self) -> list[Checkpoint]:
+        found = [(path, NAME.match(path.name)) for path in self.folder.glob("checkpoint-*")]
+        return sorted((Checkpoint(path, int(match[1])) for path, match in found if match), key=lambda each: each.step)
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def check_data(manifest: Manifest, fingerprint: str, name: str) -> None:
+    """Raise DataError when a checkpoint was trained on other data than `fingerprint` names."""
+    if manifest.fingerprint != fingerprint:
+        raise DataError(
+            f"{name} was trained on other data: a dataset has changed since. Put the old data back to go on, or delete "
+            "the job and create it again to start afresh"
+        )

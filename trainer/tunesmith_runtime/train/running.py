@@ -1,9 +1,6 @@
 """A training run from end to end: prepare the data, train, publish the model."""
 
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from tunesmith_api.contract import TrainResult, TrainRun
 from tunesmith_api.finetunejob import PublishedModel
@@ -21,10 +18,10 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
     """
     reporter.update(state="Running", stage="reading the data")
     target = storage.destination(config.output.uri, LINEAGE)
-    checkpoints = storage.ensure_writable(config.checkpoints.uri)
+    storage.ensure_writable(config.checkpoints.uri)
     base = storage.model_path(config.model)
     records = read_training_data(config.data)
-    environment.prepare(config.gpus)
+    environment.prepare(config)
 
     from tunesmith_runtime.data.preparing import prepare
     from tunesmith_runtime.models.loading import load_tokenizer
@@ -33,16 +30,16 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
     reporter.update(stage="preparing the data")
     data = prepare(config.data, load_tokenizer(base), records)
     reporter.update(data=data.summary, stage="loading the model")
-    staged = target.with_name(f".{target.name}.staged-{config.run.attempt}")
-    shutil.rmtree(staged, ignore_errors=True)
     with (
+        target.published(f"-{config.run.attempt}") as staged,
         ThreadPoolExecutor(1) as pool,
-        tempfile.TemporaryDirectory(dir=checkpoints, prefix=".data-") as folder,
+        storage.workspace(config.checkpoints.uri, ".data-") as folder,
     ):
         # This reads the whole base model: beside training, not before it.
         base_digest = pool.submit(model_digest, base)
-        saved = inputs.save(data.train, data.validation, config.data, data.digests, Path(folder))
-        raytrain.train(config, saved, staged, reporter, workers=max(1, config.gpus))
+        saved = inputs.save(data.train, data.validation, config.data, data.digests, folder)
+        with inputs.shared(saved, config) as data_of_all:
+            raytrain.train(config, data_of_all, staged, reporter)
         reporter.update(stage="publishing the model")
         digest = describe_model(
             staged,
@@ -52,6 +49,5 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
             summary=data.summary,
             progress=reporter.read().training,
         )
-    storage.publish(staged, target)
     adapter = config.method.adapter.type != "full"
     return TrainResult(model=PublishedModel(uri=config.output.uri, digest=digest, adapter=adapter))

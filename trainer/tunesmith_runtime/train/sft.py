@@ -14,13 +14,14 @@ from trl import SFTConfig, SFTTrainer
 from tunesmith_api.contract import TrainRun
 from tunesmith_api.finetunejob import CheckpointRecord
 from tunesmith_api.uris import join
-from tunesmith_runtime import storage
+from tunesmith_runtime import process, storage
 from tunesmith_runtime.errors import RunError, StorageFullError
 from tunesmith_runtime.models.adapters import lora_config
 from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
 from tunesmith_runtime.models.publishing import save_model
 from tunesmith_runtime.progress import ProgressReporter
-from tunesmith_runtime.train import checkpoints
+from tunesmith_runtime.train import checkpoints, group, zero
+from tunesmith_runtime.train.checkpoints import Checkpoint, CheckpointStore
 from tunesmith_runtime.train.inputs import TokenisedData
 from tunesmith_runtime.train.packing import PackedCollator, check_packed_apart
 from tunesmith_runtime.train.telemetry import ProgressCallback, TokenCounter
@@ -34,20 +35,33 @@ class CheckpointCallback(TrainerCallback):
     """Makes each checkpoint complete as soon as the Trainer has written it."""
 
     config: TrainRun
-    folder: Path
+    store: CheckpointStore
     fingerprint: str
     reporter: ProgressReporter
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Rename the staged checkpoint into place once every worker has written its part, and report it."""
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()
-        if not state.is_world_process_zero:
-            return
-        wanted = self.config.checkpoints
-        done = checkpoints.complete(self.folder, state.global_step, self.fingerprint, wanted.keep)
-        record = CheckpointRecord(step=done.step, uri=join(wanted.uri, done.path.name))
-        self.reporter.update(checkpoint=record)
+        """Put the staged checkpoint in its place once every worker has written its part, and report it."""
+        group.wait_for_all()
+        wanted, step = self.config.checkpoints, state.global_step
+        self.store.complete(step, self.fingerprint, wanted.keep)
+        if state.is_world_process_zero:
+            self.reporter.update(checkpoint=CheckpointRecord(step=step, uri=join(wanted.uri, f"checkpoint-{step}")))
+
+
+@dataclass
+class DeepSpeedCallback(TrainerCallback):
+    """Looks at what training is about to begin with."""
+
+    trainer: SFTTrainer
+    check_packed: bool
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Raise RunError when it is not DeepSpeed, or when a model whose weights are spread cannot be packed for."""
+        zero.check_wrapped(self.trainer)
+        if self.check_packed:
+            check_packed_apart(self.trainer.accelerator.unwrap_model(self.trainer.model))
 
 
 def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: ProgressReporter) -> None:
@@ -55,18 +69,27 @@ def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: Progres
 
     Raises RunError with what a user can do about it.
     """
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(max(1, process.cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    if config.deepspeed is not None:
+        zero.prepare()
+    data = data.here()
+    store = checkpoints.store(config.checkpoints.uri)
+    store.prepare()
+    group.wait_for_all()
+    # Before the model: with ZeRO-3 each worker then loads its part of the weights only.
+    arguments = _arguments(config, store, validates=data.validation is not None)
+    resume = store.latest(data.fingerprint)
+    if resume is not None:
+        zero.check_resumable(resume.path, config.deepspeed, arguments.world_size)
     path = storage.model_path(config.model)
     tokenizer = load_tokenizer(path)
     model = load_causal_lm(path, torch.float32)  # bf16 comes by autocast: the weights that learn stay exact
     packed = config.data.packing == "bfd"
-    if packed:
+    if packed and not zero.spreads_weights(config.deepspeed):
         check_packed_apart(model)
-    folder = storage.local_path(config.checkpoints.uri)
-    resume = checkpoints.latest(folder, data.fingerprint)
     trainer = SFTTrainer(
         model=model,
-        args=_arguments(config, checkpoints.staging_folder(folder), validates=data.validation is not None),
+        args=arguments,
         train_dataset=load_from_disk(str(data.train)),
         eval_dataset=load_from_disk(str(data.validation)) if data.validation else None,
         processing_class=tokenizer,
@@ -79,34 +102,38 @@ def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: Progres
     if trainer.is_world_process_zero():
         trainer.add_callback(ProgressCallback(reporter, counter, workers=trainer.args.world_size))
         reporter.update(state="Running", stage="training", resumed_from_step=resume.step if resume else 0)
-    trainer.add_callback(CheckpointCallback(config, folder, data.fingerprint, reporter))
-    _run(trainer, resume, folder)
+    if config.deepspeed is not None:
+        trainer.add_callback(DeepSpeedCallback(trainer, packed and zero.spreads_weights(config.deepspeed)))
+    trainer.add_callback(CheckpointCallback(config, store, data.fingerprint, reporter))
+    _run(trainer, resume, store)
+    weights = zero.whole_weights(trainer) if zero.spreads_weights(config.deepspeed) else None
     if trainer.is_world_process_zero():
         reporter.update(stage="saving the model")
-        save_model(trainer.accelerator.unwrap_model(trainer.model), tokenizer, staged, str(path))
+        save_model(trainer.accelerator.unwrap_model(trainer.model), tokenizer, staged, str(path), weights)
 
 
-def _run(trainer: SFTTrainer, resume: checkpoints.Checkpoint | None, folder: Path) -> None:
+def _run(trainer: SFTTrainer, resume: Checkpoint | None, store: CheckpointStore) -> None:
     try:
         trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
     except RunError:
         raise
     except Exception as error:
         full = StorageFullError.caused_by(
-            error, f"checkpoint {trainer.state.global_step} was written to {folder} (complete ones are kept)"
+            error, f"checkpoint {trainer.state.global_step} was written to {store.uri} (complete ones are kept)"
         )
         raise full or error from error
     finally:
-        checkpoints.staging_folder(folder).rmdir()
+        store.clear()
 
 
-def _arguments(config: TrainRun, output: Path, *, validates: bool) -> SFTConfig:
+def _arguments(config: TrainRun, store: CheckpointStore, *, validates: bool) -> SFTConfig:
     wanted, on_gpu = config.training, torch.cuda.is_available()
     learning_rate = wanted.learning_rate
     if learning_rate is None:
         learning_rate = DEFAULT_LEARNING_RATE[config.method.adapter.type]
     return SFTConfig(
-        output_dir=str(output),
+        output_dir=str(store.staging),
+        save_on_each_node=store.own_staging,
         num_train_epochs=wanted.num_train_epochs,
         max_steps=wanted.max_steps or -1,
         per_device_train_batch_size=wanted.per_device_train_batch_size,
@@ -131,6 +158,9 @@ def _arguments(config: TrainRun, output: Path, *, validates: bool) -> SFTConfig:
         dataloader_pin_memory=on_gpu,
         activation_checkpointing=False,
         ddp_find_unused_parameters=False,
+        # One more worker with half the batch learns the same: the loss is the mean over all workers' tokens.
+        average_tokens_across_devices=True,
+        deepspeed=zero.settings(config.deepspeed) if config.deepspeed is not None else None,
         # Records come tokenised, labelled and none too long: nothing is left for TRL to prepare or to cut.
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},

@@ -1,0 +1,174 @@
+"""What the CEL rules take and refuse: a new rule needs its examples here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.builders import EVAL_JOB_SPEC, FINE_TUNE_JOB_SPEC, MODEL_SERVE_SPEC, manifest
+from tunesmith_api.base import Kind
+from tunesmith_api.rules import RULES, Rule
+
+Object = dict[str, Any]
+
+_SPECS: dict[Kind, Object] = {
+    "FineTuneJob": FINE_TUNE_JOB_SPEC,
+    "EvalJob": EVAL_JOB_SPEC,
+    "ModelServe": MODEL_SERVE_SPEC,
+}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Resources that a rule takes, and resources that it refuses at `place`. Of each, the spec's changed fields."""
+
+    kind: Kind
+    path: str
+    message: str
+    place: str
+    taken: tuple[Object, ...]
+    refused: tuple[Object, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.place}: {self.message}"
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that these are examples of."""
+        (found,) = (rule for rule in RULES[self.kind] if (rule.path, rule.message) == (self.path, self.message))
+        return found
+
+    def resources_taken(self) -> list[Object]:
+        return [self._resource(changes) for changes in self.taken]
+
+    def resources_refused(self) -> list[Object]:
+        return [self._resource(changes) for changes in self.refused]
+
+    def _resource(self, changes: Object) -> Object:
+        return manifest(self.kind, "example", _SPECS[self.kind] | changes)
+
+
+def _validated(**validation: Any) -> Object:
+    return {"data": FINE_TUNE_JOB_SPEC["data"] | {"validation": validation}}
+
+
+def _suites(**suite: Any) -> Object:
+    return {"suites": [{"name": "facts", **suite}]}
+
+
+def _gated(*gates: Object, **changes: Any) -> Object:
+    return {"gates": list(gates), **changes}
+
+
+HELD_OUT = {"uri": "pvc://data/heldout.jsonl", "format": "messages"}
+GOLDEN = {"uri": "pvc://data/heldout.jsonl"}
+PROSE = {"uri": "pvc://data/prose.jsonl"}
+BY_JOB = {"fineTuneJob": "bot"}
+BY_URI = {"uri": "pvc://models/bot"}
+ONE_MODEL = "set exactly one of fineTuneJob and uri"
+
+EXAMPLES: tuple[Examples, ...] = (
+    Examples(
+        "FineTuneJob",
+        "spec.data.validation",
+        "set exactly one of fraction and dataset",
+        "spec.data.validation",
+        taken=({}, _validated(fraction=0.1), _validated(dataset=HELD_OUT)),
+        refused=(_validated(), _validated(fraction=0.1, dataset=HELD_OUT)),
+    ),
+    Examples(
+        "EvalJob",
+        "spec.target",
+        ONE_MODEL,
+        "spec.target",
+        taken=({"target": BY_JOB}, {"target": BY_URI}),
+        refused=({"target": {}}, {"target": BY_JOB | BY_URI}),
+    ),
+    Examples(
+        "EvalJob",
+        "spec.baseline",
+        ONE_MODEL,
+        "spec.baseline",
+        taken=({}, {"baseline": BY_JOB}, {"baseline": BY_URI}),
+        refused=({"baseline": {}}, {"baseline": BY_JOB | BY_URI}),
+    ),
+    Examples(
+        "EvalJob",
+        "spec.suites[]",
+        "set exactly one of golden and perplexity",
+        "spec.suites[0]",
+        taken=(_suites(golden=GOLDEN), _suites(perplexity=PROSE)),
+        refused=(_suites(), _suites(golden=GOLDEN, perplexity=PROSE)),
+    ),
+    Examples(
+        "EvalJob",
+        "spec.suites[].golden",
+        "format text has no reference answers; use a format with a completion",
+        "spec.suites[0].golden",
+        taken=(_suites(golden=GOLDEN), _suites(golden=GOLDEN | {"format": "squad"})),
+        refused=(_suites(golden=GOLDEN | {"format": "text"}),),
+    ),
+    Examples(
+        "EvalJob",
+        "spec.gates[]",
+        "set at least one of min, max and minImprovement",
+        "spec.gates[0]",
+        taken=(
+            _gated({"metric": "facts/f1", "min": 0}),
+            _gated({"metric": "facts/f1", "max": 1}),
+            _gated({"metric": "facts/f1", "minImprovement": 0}, baseline=BY_JOB),
+            _gated({"metric": "facts/f1", "min": 0.5, "max": 1, "minImprovement": -0.5}, baseline=BY_JOB),
+        ),
+        refused=(_gated({"metric": "facts/f1"}),),
+    ),
+    Examples(
+        "EvalJob",
+        "spec",
+        "every gate must be on a metric that one of the suites gives",
+        "spec.gates",
+        taken=(
+            {},
+            _gated(),
+            # The metrics that a suite gives when it names none.
+            _gated({"metric": "facts/exactMatch", "min": 0.5}, {"metric": "facts/f1", "min": 0.5}),
+            _gated({"metric": "facts/bleu", "min": 0.5}, **_suites(golden=GOLDEN | {"metrics": ["bleu"]})),
+            _gated({"metric": "facts/perplexity", "max": 9}, **_suites(perplexity=PROSE)),
+            _gated(
+                {"metric": "b/perplexity", "max": 9},
+                {"metric": "a/f1", "min": 0.5},
+                suites=[{"name": "a", "golden": GOLDEN}, {"name": "b", "perplexity": PROSE}],
+            ),
+        ),
+        refused=(
+            _gated({"metric": "facts/bleu", "min": 0.5}),
+            _gated({"metric": "facts/f1", "min": 0.5}, **_suites(golden=GOLDEN | {"metrics": ["bleu"]})),
+            _gated({"metric": "facts/f1", "min": 0.5}, {"metric": "fact/f1", "min": 0.5}),
+            _gated({"metric": "facts/perplexity", "max": 9}),
+            _gated({"metric": "facts/f1", "min": 0.5}, **_suites(perplexity=PROSE)),
+            _gated(
+                {"metric": "b/f1", "min": 0.5},
+                suites=[{"name": "a", "golden": GOLDEN}, {"name": "b", "perplexity": PROSE}],
+            ),
+        ),
+    ),
+    Examples(
+        "EvalJob",
+        "spec",
+        "minImprovement needs a baseline; set spec.baseline",
+        "spec.gates",
+        taken=(
+            _gated({"metric": "facts/f1", "minImprovement": 0.1}, baseline=BY_JOB),
+            _gated({"metric": "facts/f1", "min": 0.1}),
+        ),
+        refused=(
+            _gated({"metric": "facts/f1", "minImprovement": 0.1}),
+            _gated({"metric": "facts/exactMatch", "min": 0.1}, {"metric": "facts/f1", "min": 0, "minImprovement": 0}),
+        ),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.model",
+        ONE_MODEL,
+        "spec.model",
+        taken=({"model": BY_JOB}, {"model": BY_URI}),
+        refused=({"model": {}}, {"model": BY_JOB | BY_URI}),
+    ),
+)

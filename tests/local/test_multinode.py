@@ -1,0 +1,130 @@
+"""A run over several pods: processes with names and addresses of their own on this machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.local.home import until
+from tests.local.pods import Pods
+from tests.tiny import make_tiny_model
+from tunesmith_api.contract import ProgressDocument
+from tunesmith_runtime.models.loading import load_causal_lm
+
+DEADLINE_SECONDS = 300
+STEPS = 6
+# Two workers add up the same tokens as one, in another order: the last of the 24 bits of fp32 sums differ, and six steps
+# of AdamW leave 2e-7 of that in loss and weights. Had each worker taken the mean over its own tokens, the answers of
+# very different lengths would make the loss differ by 8e-4 and the weights by 6e-3 (both measured).
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="session")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that every pod sees, with a base model and data of very different lengths."""
+    folder = tmp_path_factory.mktemp("volumes")
+    rows = [
+        (f"What is item {number}?", f"Item {number}. " + "It is a part. " * (number % 6) ** 2) for number in range(48)
+    ]
+    make_tiny_model(folder / "models" / "base", [f"{question} {answer} user assistant" for question, answer in rows])
+    (folder / "data").mkdir()
+    with (folder / "data" / "train.jsonl").open("w") as file:
+        for question, answer in rows:
+            messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+            file.write(json.dumps({"messages": messages}) + "\n")
+    return folder
+
+
+def run_config(name: str, workers: int, batch: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "type": "train",
+        "run": {"kind": "FineTuneJob", "namespace": "default", "name": name, "uid": f"uid-{name}", "attempt": 1},
+        "model": "pvc://models/base",
+        "data": {
+            "train": [{"name": "items", "uri": "pvc://data/train.jsonl", "format": "messages"}],
+            "maxLength": 256,
+        },
+        "method": {"adapter": {"type": "full"}},
+        "training": {"learningRate": 0.001, "maxSteps": STEPS, "perDeviceTrainBatchSize": batch},
+        "checkpoints": {"uri": f"pvc://models/{name}-checkpoints", "everySteps": 4, "keep": 2},
+        "output": {"uri": f"pvc://models/{name}"},
+        "workers": workers,
+        **changes,
+    }
+
+
+def train(pods: Pods) -> ProgressDocument:
+    """Run the head, and the workers that its config asks for, to the end of the run."""
+    with pods.head() as head:
+        if pods.config["workers"] > 1:
+            with pods.worker() as worker:
+                assert head.wait(DEADLINE_SECONDS) == 0, pods.logs()
+                assert worker.wait(60) == 0, pods.logs()
+        assert head.wait(DEADLINE_SECONDS) == 0, pods.logs()
+    return pods.progress()
+
+
+@pytest.fixture(scope="session")
+def alone(volumes: Path) -> ProgressDocument:
+    """Return the outcome of one worker that sees in a step what two see together."""
+    return train(Pods(volumes, run_config("alone", workers=1, batch=4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "deepspeed"), [("ddp", None), ("zero-2", {"zeroStage": 2}), ("zero-3", {"zeroStage": 3})]
+)
+def test_two_pods_learn_what_one_learns_with_twice_the_batch(
+    volumes: Path, alone: ProgressDocument, name: str, deepspeed: dict[str, int] | None
+) -> None:
+    together = train(Pods(volumes, run_config(name, workers=2, batch=2, deepspeed=deepspeed)))
+
+    assert together.training is not None
+    assert alone.training is not None
+    assert together.training.step == alone.training.step == STEPS
+    assert together.training.loss == pytest.approx(alone.training.loss, rel=TOLERANCE)
+    expected = load_causal_lm(volumes / "models" / "alone").state_dict()
+    found = load_causal_lm(volumes / "models" / name).state_dict()
+    assert found.keys() == expected.keys()
+    for weight, tensor in expected.items():
+        torch.testing.assert_close(found[weight], tensor, atol=TOLERANCE, rtol=0)
+
+
+def test_a_worker_that_does_not_come_is_named(volumes: Path) -> None:
+    pods = Pods(volumes, run_config("waiting", workers=3, batch=2), {"TUNESMITH_WORKERS_TIMEOUT": "2"})
+    with pods.head() as head:
+        assert head.wait(DEADLINE_SECONDS) == 1, pods.logs()
+
+    document = pods.progress()
+    assert document.stage == "waiting for workers: waiting-a1-workers-0, waiting-a1-workers-1 are missing"
+    assert document.failure is not None
+    assert document.failure.retryable
+    assert document.failure.message.startswith(
+        "not all workers joined the run within 2 s: waiting-a1-workers-0, waiting-a1-workers-1 are missing; look at"
+    )
+    assert pods.last_words() == document.failure.message
+
+
+def test_a_lost_worker_is_replaced_within_the_attempt_and_sigterm_ends_it_all(volumes: Path) -> None:
+    config = run_config(
+        "lost", workers=2, batch=1, checkpoints={"uri": "pvc://models/lost", "everySteps": 2, "keep": 1}
+    )
+    config["training"]["maxSteps"] = 100_000
+    # So that Ray notices after half a minute, and not after a whole one, that a pod is gone.
+    pods = Pods(volumes, config, {"RAY_health_check_failure_threshold": "3"})
+    with pods.head() as head:
+        with pods.worker() as worker:
+            until(lambda: pods.progress().checkpoint is not None or head.poll() is not None, DEADLINE_SECONDS)
+            pods.kill_all_of(worker)
+        assert head.poll() is None, pods.logs()
+        with pods.worker() as worker:
+            until(lambda: bool(pods.progress().resumed_from_step) or head.poll() is not None, DEADLINE_SECONDS)
+            assert head.poll() is None, pods.logs()
+            assert pods.progress().state == "Running"
+
+            head.terminate()
+            worker.terminate()
+            assert (head.wait(10), worker.wait(10)) == (143, 143), pods.logs()
+    until(lambda: not pods.processes(), 10)
+    assert pods.progress().failure is None

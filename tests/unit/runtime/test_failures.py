@@ -1,0 +1,52 @@
+"""What several workers leave behind becomes one sentence."""
+
+import pickle
+
+import pytest
+from ray.train import ControllerError, WorkerGroupError
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
+
+from tunesmith_runtime.errors import DataError, OutOfMemoryError, RunError
+from tunesmith_runtime.train.failures import WorkerLostError, cause
+
+CUT_OFF = RunError("RuntimeError: [gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.7]:4711")
+
+
+def raised(error: Exception) -> Exception:
+    """Return an error as Ray brings it from the pod of a worker."""
+    wrapped: Exception = pickle.loads(pickle.dumps(UserExceptionWithTraceback(error, "Traceback ...")))
+    return wrapped
+
+
+def gone(message: str = "The actor died unexpectedly before finishing this task.") -> Exception:
+    return WorkerHealthCheckFailedError("A worker health check failed.", RuntimeError(message))
+
+
+def test_the_sentence_of_one_worker_counts_whatever_the_others_say() -> None:
+    found = cause(WorkerGroupError("text", {0: raised(CUT_OFF), 1: raised(DataError("row 7 is broken")), 2: gone()}))
+    assert (type(found), found.message, found.retryable) == (DataError, "row 7 is broken", False)
+
+
+@pytest.mark.parametrize("failures", [{1: gone()}, {0: raised(CUT_OFF)}, {0: raised(CUT_OFF), 1: gone()}])
+def test_a_worker_that_is_gone_is_lost_and_not_an_error_of_those_that_waited_for_it(
+    failures: dict[int, Exception],
+) -> None:
+    found = cause(WorkerGroupError("text", failures))
+    assert isinstance(found, WorkerLostError)
+    assert found.message.startswith("a training worker was lost: ")
+    assert found.retryable
+
+
+def test_a_worker_that_ray_ended_for_its_memory_was_too_big() -> None:
+    found = cause(WorkerGroupError("text", {0: gone("The worker was killed as the node was running low on memory.")}))
+    assert isinstance(found, OutOfMemoryError)
+    assert "smaller batch" in found.message
+
+
+def test_an_error_that_nobody_foresaw_is_told_as_it_is() -> None:
+    found = cause(WorkerGroupError("text", {0: raised(RunError("ValueError: no"))}))
+    assert (type(found), found.message) == (RunError, "ValueError: no")
+
+
+def test_a_cluster_that_fails_as_a_whole_has_lost_its_workers() -> None:
+    assert "no room" in cause(ControllerError(RuntimeError("no room"))).message

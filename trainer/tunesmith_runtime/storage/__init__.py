@@ -1,0 +1,162 @@
+"""Storage by URI: hf:// and s3:// are copied to this machine, pvc:// and file:// are folders of it."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from tunesmith_api import uris
+from tunesmith_api.contract import VOLUMES_VARIABLE
+from tunesmith_runtime.errors import ConfigError, DataError, ModelError, NotWritableError
+from tunesmith_runtime.storage import buckets, folders, objects
+from tunesmith_runtime.storage.buckets import BucketDestination
+from tunesmith_runtime.storage.folders import FolderDestination
+from tunesmith_runtime.storage.scratch import scratch
+
+__all__ = [
+    "Destination",
+    "delete_folder",
+    "destination",
+    "ensure_writable",
+    "fetch_folder",
+    "in_bucket",
+    "local_file",
+    "local_path",
+    "model_path",
+    "share_folder",
+    "workspace",
+]
+
+
+class Destination(Protocol):
+    """A folder that appears as a whole or not at all."""
+
+    def check(self) -> None:
+        """Raise NotWritableError when it cannot be written, or holds something that was not published here."""
+
+    def published(self, tag: str = "") -> AbstractContextManager[Path]:
+        """Give an empty folder of this machine, and publish what it holds in the end when all went well.
+
+        `tag` tells writers apart that may be there at the same time.
+        """
+
+
+def in_bucket(uri: str) -> bool:
+    """Return whether the URI names objects of S3, which no path leads to."""
+    return uri.startswith("s3://")
+
+
+def local_path(uri: str) -> Path:
+    """Return the path that a pvc:// or file:// URI names; it need not exist.
+
+    A claim is a folder below $TUNESMITH_VOLUMES, where its volume is mounted.
+    Raises ConfigError for any other scheme, or when $TUNESMITH_VOLUMES is not set.
+    """
+    try:
+        scheme, authority, path = uris.split(uri)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if scheme == "file":
+        return Path(path)
+    if scheme != "pvc":
+        raise ConfigError(f"{uri}: {scheme}:// cannot be read or written as files; use pvc:// or file://")
+    volumes = os.environ.get(VOLUMES_VARIABLE)
+    if not volumes:
+        raise ConfigError(f"{uri} needs ${VOLUMES_VARIABLE}, the folder below which claims are mounted")
+    return Path(volumes, authority, path)
+
+
+@contextmanager
+def local_file(uri: str) -> Iterator[Path]:
+    """Give the path of a file to read; it need not exist. An object of S3 is downloaded, and deleted afterwards.
+
+    Raises DataError when S3 does not give it.
+    """
+    if not in_bucket(uri):
+        yield local_path(uri)
+        return
+    with tempfile.TemporaryDirectory(dir=scratch(), prefix="file-") as folder:
+        path = Path(folder, "object")
+        objects.get(uri, path, DataError)
+        yield path
+
+
+def model_path(uri: str) -> Path:
+    """Return the folder that holds a model; hf:// and s3:// models are downloaded first, unless they already are.
+
+    Raises ModelError when it is missing, published by halves, or not a model in Hugging Face layout.
+    """
+    if uri.startswith("hf://"):
+        return _download(uri)
+    if in_bucket(uri):
+        found = buckets.contents(uri, ModelError)
+        if not found:
+            raise ModelError(f"{uri}: no such folder: no object lies below it")
+        if "config.json" not in found:
+            raise ModelError(f"{uri} is not a model in Hugging Face layout: it has no config.json")
+        return buckets.fetch(uri, found, ModelError)
+    path = local_path(uri)
+    if not path.exists():
+        raise ModelError(f"{uri}: no such folder ({path})")
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{uri}: {path} is not a model in Hugging Face layout: it has no config.json")
+    return path
+
+
+def ensure_writable(uri: str) -> None:
+    """Make the folder that `uri` names if need be. Raises NotWritableError when it cannot be written."""
+    if in_bucket(uri):
+        buckets.ensure_writable(uri)
+    else:
+        folders.ensure_writable(uri, local_path(uri))
+
+
+def destination(uri: str, marker: str) -> Destination:
+    """Return the folder to publish to, having made sure that it can be written and that nothing is lost.
+
+    `marker` is the file by which what was published before is known. Raises NotWritableError.
+    """
+    found: Destination = (
+        BucketDestination(uri, marker) if in_bucket(uri) else FolderDestination(uri, local_path(uri), marker)
+    )
+    found.check()
+    return found
+
+
+@contextmanager
+def workspace(uri: str, prefix: str) -> Iterator[Path]:
+    """Give an empty folder inside `uri`, or of this machine when that lies in a bucket; it is deleted afterwards."""
+    parent = scratch() if in_bucket(uri) else local_path(uri)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as folder:
+        yield Path(folder)
+
+
+def share_folder(folder: Path, uri: str) -> None:
+    """Upload the files below `folder` to s3:// for the run's other machines, which get them by `fetch_folder`."""
+    buckets.upload(folder, uri)
+
+
+def fetch_folder(uri: str) -> Path:
+    """Return this machine's copy of a shared folder. Raises NotWritableError when it is not there."""
+    found = objects.listing(uri, NotWritableError)
+    if not found:
+        raise NotWritableError(f"{uri}: no such folder: no object lies below it")
+    return buckets.fetch(uri, found, NotWritableError)
+
+
+def delete_folder(uri: str) -> None:
+    """Delete a shared folder."""
+    buckets.delete(uri)
+
+
+def _download(uri: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    _, name, revision = uris.split(uri)
+    try:
+        return Path(snapshot_download(name, revision=revision or None))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelError(f"{uri}: cannot be downloaded from the Hugging Face Hub: {error}") from error

@@ -1,0 +1,117 @@
+"""Checkpoints in a bucket: written to this machine, then uploaded, the manifest last."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from tunesmith_api.uris import join
+from tunesmith_runtime.errors import NotWritableError
+from tunesmith_runtime.storage import objects
+from tunesmith_runtime.storage.scratch import locked, scratch, short_hash
+from tunesmith_runtime.train import group
+from tunesmith_runtime.train.checkpoints import NAME, STAGING, Checkpoint, check_data
+from tunesmith_runtime.train.manifests import MANIFEST, FileRecord, Manifest, records
+
+
+@dataclass(frozen=True)
+class BucketStore:
+    """Checkpoints below a URI of S3. Workers of one machine share a staging folder."""
+
+    uri: str
+    own_staging: ClassVar[bool] = True
+
+    @property
+    def staging(self) -> Path:
+        """The folder of this machine that its workers write to first."""
+        return self._scratch() / STAGING
+
+    def prepare(self) -> None:
+        """Empty the staging folder."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self.staging.mkdir(parents=True, exist_ok=True)
+
+    def complete(self, step: int, fingerprint: str, keep: int) -> None:
+        """Upload the staged checkpoint, each file by the first worker that has it, and then the manifest."""
+        staged = self.staging / f"checkpoint-{step}"
+        found = records(staged)
+        if (
+            group.is_first()
+        ):  # what is there under this name was found to be damaged, or it would have been resumed from
+            objects.delete(self._object(step, MANIFEST), NotWritableError)
+        owners = _owners(group.gather(found))
+        for name in sorted(found):
+            if owners[name][0] == group.rank():
+                objects.put(staged / name, self._object(step, name), NotWritableError)
+        group.wait_for_all()
+        if group.is_first():
+            manifest = Manifest(step, fingerprint, {name: record for name, (_, record) in sorted(owners.items())})
+            objects.put_text(manifest.text(), self._object(step, MANIFEST), NotWritableError)
+            self._delete_old(keep)
+        shutil.rmtree(staged, ignore_errors=True)
+
+    def latest(self, fingerprint: str) -> Checkpoint | None:
+        """Download the newest checkpoint that is complete and undamaged; return None when there is none."""
+        for step, files in sorted(self._listed().items(), reverse=True):
+            if MANIFEST not in files:
+                continue
+            folder = self._scratch() / f"checkpoint-{step}"
+            with locked(folder):
+                manifest = self._downloaded(step, files, folder)
+            if manifest is not None:
+                check_data(manifest, fingerprint, join(self.uri, f"checkpoint-{step}"))
+                return Checkpoint(folder, step)
+        return None
+
+    def clear(self) -> None:
+        """Delete this machine's copies."""
+        shutil.rmtree(self._scratch(), ignore_errors=True)
+
+    def _downloaded(self, step: int, files: Mapping[str, objects.Stored], folder: Path) -> Manifest | None:
+        """Bring `folder` to what the manifest says; return the manifest, or None when that cannot be done."""
+        folder.mkdir(exist_ok=True)
+        objects.get(self._object(step, MANIFEST), folder / MANIFEST, NotWritableError)
+        manifest = Manifest.read(folder)
+        if manifest is None or manifest.holds(folder):
+            return manifest
+        if any(name not in files or files[name].size != record.size for name, record in manifest.files.items()):
+            return None
+        wanted = {folder / name: self._object(step, name) for name in manifest.files}
+        objects.get_all(join(self.uri, f"checkpoint-{step}"), wanted, NotWritableError)
+        return manifest if manifest.holds(folder) else None
+
+    def _delete_old(self, keep: int) -> None:
+        """Delete all but the newest complete checkpoints; what is older and torn goes with them."""
+        listed = self._listed()
+        complete = sorted(step for step, files in listed.items() if MANIFEST in files)
+        if not complete[-keep:]:
+            return
+        for step in (step for step in listed if step < complete[-keep:][0]):
+            for name in sorted(listed[step], key=lambda name: name != MANIFEST):  # the manifest first
+                objects.delete(self._object(step, name), NotWritableError)
+
+    def _listed(self) -> dict[int, dict[str, objects.Stored]]:
+        """Return the objects of each checkpoint, complete or not, by step."""
+        found: dict[int, dict[str, objects.Stored]] = defaultdict(dict)
+        for path, stored in objects.listing(self.uri, NotWritableError).items():
+            folder, _, name = path.partition("/")
+            if name and (match := NAME.match(folder)):
+                found[int(match[1])][name] = stored
+        return found
+
+    def _object(self, step: int, name: str) -> str:
+        return join(self.uri, f"checkpoint-{step}", name)
+
+    def _scratch(self) -> Path:
+        return scratch("checkpoints", short_hash(objects.endpoint(), self.uri.rstrip("/")))
+
+
+def _owners(found: list[dict[str, FileRecord]]) -> dict[str, tuple[int, FileRecord]]:
+    """Return for each file the first worker that has it, and what it holds there."""
+    owners: dict[str, tuple[int, FileRecord]] = {}
+    for worker, files in enumerate(found):
+        for name, record in files.items():
+            owners.setdefault(name, (worker, record))
+    return owners
