@@ -48,7 +48,7 @@ def test_what_prometheus_reads(operator: Cluster, namespace: Namespace) -> None:
     namespace.await_condition("FineTuneJob", "bot", "Succeeded")
     phase = f'tunesmith_resources{{kind="FineTuneJob",namespace="{namespace.name}",phase="Succeeded"}} 1.0'
 
-    seen = eventually(lambda: answer_with(operator, METRICS, phase), "phase of the resource")
+    seen: str = eventually(lambda: answer_with(operator, METRICS, phase), "phase of the resource")
 
     for metric in (
         'workqueue_depth{name="tunesmith"}',
