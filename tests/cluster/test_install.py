@@ -76,9 +76,7 @@ def test_an_operator_without_its_kinds_says_so_and_waits(installed: Cluster, nam
     delete_kinds(installed)
     install(installed, crds__enabled="false")
 
-    said = eventually(
-        lambda: (text := installed.request("GET", READY).text) and "not installed" in text and text, "word"
-    )
+    said: str = eventually(lambda: answer_with(installed, READY, "not installed"), "complaint")
     assert "finetunejobs.tunesmith.dev, evaljobs.tunesmith.dev, modelserves.tunesmith.dev is not installed" in said
     assert "apply the crds/ of this version" in said
 

@@ -15,9 +15,9 @@ from tunesmith_runtime.models.loading import load_causal_lm
 
 DEADLINE_SECONDS = 300
 STEPS = 6
-# Two workers add up the same tokens as one, in another order: the last of the 24 bits of fp32 sums differ, and six steps
-# of AdamW leave 2e-7 of that in loss and weights. Had each worker taken the mean over its own tokens, the answers of
-# very different lengths would make the loss differ by 8e-4 and the weights by 6e-3 (both measured).
+# Two workers add up the same tokens as one, in another order: the last of the 24 bits of fp32 sums differ, and six
+# steps of AdamW leave 2e-7 of that in loss and weights. Had each worker taken the mean over its own tokens, the answers
+# of very different lengths would make the loss differ by 8e-4 and the weights by 6e-3 (both measured).
 TOLERANCE = 1e-5
 
 

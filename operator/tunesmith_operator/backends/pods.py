@@ -145,6 +145,8 @@ def _environment(workload: Workload, role: str) -> list[Object]:
         further = [
             {"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": {"name": token_name(workload), "key": "token"}}},
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            # A host name ends after 63 characters; a pod's name may be longer.
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         ]
     ours = [*({"name": name, "value": value} for name, value in values.items()), *further]
     taken = {each["name"] for each in ours}

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 # When to look again at what the API server refused: somebody must change something first.
 REFUSED_AGAIN_SECONDS = 60.0
+# Kinds whose objects take up an apply beside what they hold already; of all others the API server refuses it.
+_MERGED = {"ConfigMap", "Service", "ServiceAccount"}
 # When to look again at what is about to go away by itself.
 WAITING_AGAIN_SECONDS = 2.0
 
@@ -160,6 +162,8 @@ class Reconciler:
 
     async def _apply(self, body: Object, *, known: bool) -> None:
         """Apply an object. What is not known to be ours is never taken away from whoever holds it."""
+        if not known and body["kind"] in _MERGED and (held := await self._held_by_others(body)):
+            raise RefusedError(held)
         try:
             await self.api.apply(body, force=known)
         except ApiError as error:

@@ -76,8 +76,8 @@ def _command(config: TrainRun, head: HeadAddress) -> list[str]:
     return [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
         f"--address={head}",
-        # By this name the driver knows which workers are there.
-        f"--node-name={os.environ.get('HOSTNAME') or socket.gethostname()}",
+        # By this name the driver knows which workers are there. A host name is cut off after 63 characters.
+        f"--node-name={os.environ.get('POD_NAME') or os.environ.get('HOSTNAME') or socket.gethostname()}",
         *([f"--node-ip-address={address}"] if address else []),
         f"--num-cpus={devices(config)}",
         f"--num-gpus={config.gpus}",
