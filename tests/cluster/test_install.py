@@ -80,7 +80,7 @@ def test_an_operator_without_its_kinds_says_so_and_waits(installed: Cluster, nam
     assert "finetunejobs.tunesmith.dev, evaljobs.tunesmith.dev, modelserves.tunesmith.dev is not installed" in said
     assert "apply the crds/ of this version" in said
 
-    installed.kubectl("apply", "--validate=false", "--server-side", "-f", str(CRDS))
+    installed.kubectl("create", "--validate=false", "-f", str(CRDS))
     namespace.apply(job())
     namespace.await_condition("FineTuneJob", "bot", "Succeeded", seconds=90)
 

@@ -191,8 +191,8 @@ class Operator:
         except ApiError as error:
             result = "error"
             pause = self._queue.retry(key)
-            if error.code == 409:
-                log.debug("changed meanwhile; looking again in %.1f s", pause)
+            if error.code in {404, 409} or "is being terminated" in error.message:
+                log.debug("changed meanwhile; looking again in %.1f s: %s", pause, error)
             else:
                 log.error("the API server refuses: %s; trying again in %.0f s", error, pause)
         except UnreachableError as error:

@@ -100,7 +100,9 @@ def test_the_operator_is_told_what_the_values_say() -> None:
     }
     assert [each["name"] for each in operator["env"]] == ["POD_NAME", "POD_NAMESPACE", "HTTPS_PROXY"]
     assert operator["ports"] == [{"name": "http", "containerPort": 9000, "protocol": "TCP"}]
-    assert the(objects, "Service")["spec"]["ports"] == [{"name": "http", "port": 9000, "targetPort": "http", "protocol": "TCP"}]
+    assert the(objects, "Service")["spec"]["ports"] == [
+        {"name": "http", "port": 9000, "targetPort": "http", "protocol": "TCP"}
+    ]
 
 
 def test_where_the_pods_run_is_the_user_s_choice() -> None:
