@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from tests.builders import manifest
-from tests.cluster.cluster import Cluster, Namespace, Object, Shelf
+from tests.cluster.cluster import Cluster, Namespace, Object, Shelf, eventually
 from tests.cluster.test_chain import ASK
 from tests.tiny import make_tiny_model
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 MINUTES = 60
-# Two workers add up their gradients in another order than one does. In float32 that shows in the sixth digit of the loss
-# after twenty steps; averaging the workers' means instead of their tokens would show in the fourth.
+# Two workers add up their gradients in another order than one does. In float32 that shows in the sixth digit of the
+# loss after twenty steps; averaging the workers' means instead of their tokens would show in the fourth.
 TOLERANCE = 2e-5
 
 
@@ -69,6 +69,11 @@ def story(namespace: Namespace) -> str:
     )
 
 
+def await_pods(namespace: Namespace, labels: str, count: int) -> None:
+    """Wait until that many pods have been made."""
+    eventually(lambda: len(namespace.all("Pod", labels)) == count, f"{count} pods with {labels}")
+
+
 WAYS: dict[str, dict[str, Any]] = {
     "one worker": {"training": {"perDeviceTrainBatchSize": 8}},
     "DDP": {"workers": 2, "training": {"perDeviceTrainBatchSize": 4}},
@@ -94,7 +99,7 @@ def test_two_pods_train_as_one_does(operator: Cluster, namespace: Namespace, she
         }
         namespace.apply(manifest("FineTuneJob", name, given | spec | {"training": training}, namespace.name))
         if spec.get("workers"):
-            namespace.kubectl("wait", "--for=condition=Ready", f"pod/{name}-a1-workers-0", "--timeout=120s")
+            await_pods(namespace, f"app.kubernetes.io/instance={name}-a1", 2)
         namespace.kubectl("wait", "--for=condition=Succeeded", f"ftj/{name}", f"--timeout={5 * MINUTES}s", check=False)
         status = namespace.status("FineTuneJob", name)
         log = namespace.kubectl("logs", f"job/{name}-a1", "--tail=60", check=False)
