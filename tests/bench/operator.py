@@ -36,7 +36,7 @@ CRDS = Path(__file__).parents[2] / "crds"
 def main() -> None:
     """Measure, and print a table."""
     cluster = Cluster(os.environ.get("KUBECONFIG", str(HARNESS / "admin.kubeconfig")))
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--validate=false", "-f", str(CRDS))
+    cluster.kubectl("apply", "--validate=false", "-f", str(CRDS))
     namespace = f"bench-{uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", namespace)
     rows: list[tuple[str, str]] = []

@@ -1,6 +1,7 @@
 """The operator: kopf watches our kinds, workers empty the queue, and all of it ends together."""
 
 import asyncio
+import itertools
 import logging
 import signal
 import time
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 PREFLIGHT_SECONDS = 5.0
 CHECK_SECONDS = 30.0
+# Checks of the kinds between two of the rights.
+RIGHTS_EVERY = 20
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,20 @@ class Operator:
                         self._queue.add(Key(kind, each["metadata"]["namespace"], each["metadata"]["name"]))
 
     async def _check(self) -> None:
-        """Notice when the cluster loses what is needed, and when it has it again."""
-        while True:
+        """Notice when the cluster loses what is needed, and when it has it again.
+
+        The kinds are one request; the rights are many, and are asked for only now and then as long as all is well.
+        """
+        for number in itertools.count(1):
             await asyncio.sleep(CHECK_SECONDS)
-            self._say(await self._lacking())
+            if self._health.waits_for or number % RIGHTS_EVERY == 0:
+                self._say(await self._lacking())
+            else:
+                self._say(await self._lacking_kinds())
+
+    async def _lacking_kinds(self) -> list[str]:
+        try:
+            sentence = await preflight.missing_kinds(self._api)
+        except (ApiError, UnreachableError) as error:
+            return [str(error)]
+        return [sentence] if sentence else []
