@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tunesmith_api import conditions
-from tunesmith_api import uris
+from tunesmith_api import conditions, uris
 from tunesmith_runtime.errors import RunError, StorageFullError
 
 Action = Literal["list", "read", "write", "delete"]
