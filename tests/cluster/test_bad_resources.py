@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.cluster.cluster import Cluster, Namespace, Object, eventually
 from tests.cluster.conftest import SYSTEM
 from tests.cluster.work import evaluation, job, server
+from tests.crds.examples import EXAMPLES
 from tunesmith_api.base import Kind
 from tunesmith_api.crd import resource_schema
 
@@ -100,14 +101,18 @@ def test_two_hundred_bad_resources(operator: Cluster, namespace: Namespace) -> N
 
 
 def test_what_only_a_current_server_refuses_is_said_by_the_operator(operator: Cluster, namespace: Namespace) -> None:
-    resource = evaluation(gates=[{"metric": "facts/bleu", "min": 0.5}])
-    resource["metadata"]["namespace"] = namespace.name
-    answer = operator.create(resource)
-    if answer.status_code == 422:
-        sentence = answer.json()["message"]
-    else:
-        sentence = namespace.await_condition("EvalJob", "bot", "Stalled", "SpecInvalid")["message"]
-    assert "every gate must be on a metric that one of the suites gives" in sentence
+    """Every rule in CEL: an API server that knows none stores the resource, and the operator says the same words."""
+    refused = [(each.message, resource) for each in EXAMPLES for resource in each.resources_refused()]
+    assert refused
+    for number, (message, resource) in enumerate(refused):
+        name = f"rule-{number}"
+        answer = operator.create({**resource, "metadata": {"name": name, "namespace": namespace.name}})
+        if answer.status_code == 422:
+            sentence = answer.json()["message"]
+        else:
+            assert answer.status_code == 201, answer.text
+            sentence = namespace.await_condition(resource["kind"], name, "Stalled", "SpecInvalid")["message"]
+        assert message in sentence, (resource["spec"], sentence)
 
 
 def word_on(namespace: Namespace, kind: str, name: str) -> str:

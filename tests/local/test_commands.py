@@ -128,6 +128,10 @@ def test_render_prints_what_would_be_created_now_and_what_waits(home: Home) -> N
     objects = list(yaml.safe_load_all(done.stdout))
     assert [(each["kind"], each["metadata"]["name"]) for each in objects if each] == [
         ("ConfigMap", "bot-a1"),
+        ("ConfigMap", "bot-a1-progress"),
+        ("ServiceAccount", "bot-a1"),
+        ("Role", "bot-a1"),
+        ("RoleBinding", "bot-a1"),
         ("Job", "bot-a1"),
     ]
     assert "# EvalJob default/bot: nothing yet: waits for FineTuneJob bot to succeed" in done.stdout
@@ -138,7 +142,7 @@ def test_render_refuses_files_of_this_machine(home: Home) -> None:
     home.write_job(model="file:///home/me/model")
     done = home.tunesmith("render", "-f", "manifests")
     assert done.returncode == 1
-    assert "file:///home/me/model: file:// is for the local shell; use pvc:// in a cluster" in done.stderr
+    assert "file:///home/me/model: file:// is for the local shell; use pvc:// or s3:// in a cluster" in done.stderr
 
 
 def test_a_wrong_call_is_exit_code_2_and_the_version_is_told(home: Home) -> None:
