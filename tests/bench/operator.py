@@ -27,8 +27,8 @@ from tunesmith_operator.controller.client import RESOURCES
 
 JOBS = int(os.environ.get("BENCH_JOBS", "1000"))
 IDLE = int(os.environ.get("BENCH_IDLE", "2000"))
-IDLE_SECONDS = 60
-LATENCIES = 200
+IDLE_SECONDS = int(os.environ.get("BENCH_SECONDS", "60"))
+LATENCIES = min(200, JOBS)
 PORT = 18099
 CRDS = Path(__file__).parents[2] / "crds"
 

@@ -191,7 +191,8 @@ def test_two_replicas_without_leader_election_are_refused() -> None:
 
 def test_without_leader_election_the_old_pod_ends_before_the_new_one_starts() -> None:
     objects = helm_template(values={"leaderElection": {"enabled": False}})
-    assert the(objects, "Deployment")["spec"]["strategy"] == {"type": "Recreate", "rollingUpdate": None}
+    strategy = the(objects, "Deployment")["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
     assert "--no-leader-election" in container(objects)["args"]
     assert of_kind(objects, "Role") == {}
 
