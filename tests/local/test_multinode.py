@@ -72,13 +72,10 @@ def alone(volumes: Path) -> ProgressDocument:
     return train(Pods(volumes, run_config("alone", workers=1, batch=4)))
 
 
-@pytest.mark.parametrize(
-    ("name", "deepspeed"), [("ddp", None), ("zero-2", {"zeroStage": 2}), ("zero-3", {"zeroStage": 3})]
-)
-def test_two_pods_learn_what_one_learns_with_twice_the_batch(
-    volumes: Path, alone: ProgressDocument, name: str, deepspeed: dict[str, int] | None
-) -> None:
-    together = train(Pods(volumes, run_config(name, workers=2, batch=2, deepspeed=deepspeed)))
+def test_two_pods_learn_what_one_learns_with_twice_the_batch(volumes: Path, alone: ProgressDocument) -> None:
+    """Weight for weight, by ZeRO-3, which takes the model apart; tests/cluster compares the losses of the others."""
+    name = "zero-3"
+    together = train(Pods(volumes, run_config(name, workers=2, batch=2, deepspeed={"zeroStage": 3})))
 
     assert together.training is not None
     assert alone.training is not None
