@@ -76,7 +76,7 @@ bench: setup ## Measure training against TRL alone, on the same data and model, 
 	$(BIN)/python -m tests.bench.training
 
 bench-operator: setup programs ## Measure the operator on a cluster: 1,000 jobs at once, 2,000 idle ones, latency.
-	$(BIN)/python -m tests.bench.operator
+	$(BIN)/python -m tests.bench.controller
 
 docs: setup ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

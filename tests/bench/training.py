@@ -88,8 +88,8 @@ def write_data(folder: Path) -> Path:
 def trl_alone(work: Path, data: Path) -> Figures:
     """Measure TRL's trainer with its own data preparation."""
     out = work / "trl.json"
-    script = Path(__file__).with_name("trl_alone.py")
-    started, peak = run([str(script), str(work / "volumes/models/base"), str(data), str(STEPS["none"]), str(out)], {})
+    arguments = [str(work / "volumes/models/base"), str(data), str(STEPS["none"]), str(out)]
+    started, peak = run(["-m", "tests.bench.trl_alone", *arguments], {})
     figures = json.loads(out.read_text())
     first_step = figures["first_step_at"] - started
     return Figures("TRL alone", figures["tokens_per_second"], figures["real_ratio"], peak, first_step)
@@ -141,21 +141,24 @@ def tunesmith(work: Path, packing: str) -> Figures:
 def run(arguments: list[str], environment: dict[str, str], watch: object = None) -> tuple[float, float]:
     """Run Python to its end; return when it started, in seconds, and its peak memory, in MB."""
     started = time.time()
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        env={**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": str(Path.cwd()), **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            break
-        if callable(watch):
-            watch()
-        time.sleep(0.02)
-    if status:
-        sys.exit(f"{' '.join(arguments)} failed with status {status}")
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": str(Path.cwd()), **environment},
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            if callable(watch):
+                watch()
+            time.sleep(0.02)
+        if status:
+            printed.seek(0)
+            last = "\n".join(printed.read().decode(errors="replace").splitlines()[-20:])
+            sys.exit(f"{' '.join(arguments)} failed with exit code {os.waitstatus_to_exitcode(status)}:\n{last}")
     return started, usage.ru_maxrss / 1024
 
 
