@@ -31,6 +31,8 @@ VOLUMES_VARIABLE = "TUNESMITH_VOLUMES"
 HOST_VARIABLE = "TUNESMITH_HOST"
 # A file that a server makes once it has answered a completion, for a pod's readiness probe.
 READY_VARIABLE = "TUNESMITH_READY"
+# A file that a failing run leaves its last sentence in; a pod's backend names the container's termination log.
+TERMINATION_LOG_VARIABLE = "TUNESMITH_TERMINATION_LOG"
 
 # In a cluster: the ConfigMap of the run's namespace that the progress document is also kept in, under PROGRESS_KEY.
 PROGRESS_CONFIG_MAP_VARIABLE = "TUNESMITH_PROGRESS_CONFIG_MAP"

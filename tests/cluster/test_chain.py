@@ -2,7 +2,7 @@
 
 import json
 
-from tests.cluster.cluster import Cluster, Namespace, Shelf, eventually
+from tests.cluster.cluster import Cluster, Namespace, eventually
 from tests.cluster.work import evaluation, job, server
 
 ASK = """
@@ -28,18 +28,7 @@ def test_all_at_once_in_the_wrong_order(operator: Cluster, namespace: Namespace)
 
     url = namespace.status("ModelServe", "bot")["url"]
     assert url == f"http://bot.{namespace.name}.svc:8000"
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "shelf"},
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "containers": [{"name": "c", "image": job()["spec"]["podTemplate"]["image"], "command": ["sleep", "600"]}],
-        },
-    }
-    namespace.apply(pod)
-    namespace.kubectl("wait", "--for=condition=Ready", "pod/shelf", "--timeout=60s")
-    assert Shelf(namespace).run("python", "-c", ASK, url).strip() == "fine"
+    assert namespace.shelf().run("python", "-c", ASK, url).strip() == "fine"
 
     listed = namespace.kubectl("get", "tunesmith")
     for seen in ("Succeeded", "100", "Passed", "facts/f1", "0.9", "Ready", url):

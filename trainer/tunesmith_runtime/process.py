@@ -12,8 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-# A file that is given the sentence of a failure, such as a container's /dev/termination-log.
-TERMINATION_LOG_VARIABLE = "TUNESMITH_TERMINATION_LOG"
+from tunesmith_api.contract import TERMINATION_LOG_VARIABLE
+
 # Kubernetes keeps 4 KiB of a termination message.
 TERMINATION_LOG_CHARACTERS = 4000
 TERMINATED = 128 + signal.SIGTERM

@@ -96,13 +96,7 @@ def _run(children: Children, job: Object) -> ObservedWorkload:
     problem = hindrance(children)
     started = [pod for pod in children.pods if _phase(pod) not in {"Pending", "Unknown"}]
     running = bool(started) and len(started) == len(children.pods) and problem is None
-    return ObservedWorkload(
-        name,
-        "Running" if running else "Pending",
-        problem.message if problem else "",
-        progress,
-        reason=problem.reason if problem else "",
-    )
+    return _unended(name, progress, problem, running=running)
 
 
 def _server(children: Children, deployment: Object) -> ObservedWorkload:
@@ -116,13 +110,14 @@ def _server(children: Children, deployment: Object) -> ObservedWorkload:
     if failure and problem and problem.reason == c.CRASH_LOOP:
         return ObservedWorkload(name, "Failed", failure.message, progress, reason=failure.reason)
     running = any(_phase(pod) == "Running" for pod in children.pods)
-    return ObservedWorkload(
-        name,
-        "Running" if running else "Pending",
-        problem.message if problem else "",
-        progress,
-        reason=problem.reason if problem else "",
-    )
+    return _unended(name, progress, problem, running=running)
+
+
+def _unended(
+    name: str, progress: ProgressDocument | None, problem: Problem | None, *, running: bool
+) -> ObservedWorkload:
+    message, reason = (problem.message, problem.reason) if problem else ("", "")
+    return ObservedWorkload(name, "Running" if running else "Pending", message, progress, reason=reason)
 
 
 def hindrance(children: Children) -> Problem | None:

@@ -11,6 +11,7 @@ from tunesmith_api.contract import (
     PROGRESS_VARIABLE,
     RAY_ADDRESS_VARIABLE,
     READY_VARIABLE,
+    TERMINATION_LOG_VARIABLE,
     VOLUMES_VARIABLE,
     WORKERS_PREFIX_VARIABLE,
     ServeRun,
@@ -126,7 +127,7 @@ def _environment(workload: Workload, role: str) -> list[Object]:
         CONFIG_VARIABLE: f"{CONFIG_FOLDER}/config.json",
         PROGRESS_VARIABLE: f"{SCRATCH_FOLDER}/progress.json",
         VOLUMES_VARIABLE: VOLUMES_FOLDER,
-        "TUNESMITH_TERMINATION_LOG": "/dev/termination-log",
+        TERMINATION_LOG_VARIABLE: "/dev/termination-log",
         "HOME": SCRATCH_FOLDER,
         "PYTHONUNBUFFERED": "1",
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tunesmith_api.contract import TERMINATION_LOG_VARIABLE
 from tunesmith_runtime import process
 
 # A process that SIGTERM meets in the middle of something.
@@ -68,7 +69,7 @@ def test_a_user_that_the_machine_does_not_know_gets_a_name(monkeypatch: pytest.M
 
 
 def test_the_last_words_fit_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(process.TERMINATION_LOG_VARIABLE, str(tmp_path / "log"))
+    monkeypatch.setenv(TERMINATION_LOG_VARIABLE, str(tmp_path / "log"))
     process.leave_last_words("The disk is full. " * 1000)
     assert (tmp_path / "log").read_text().startswith("The disk is full. ")
     assert (tmp_path / "log").stat().st_size == process.TERMINATION_LOG_CHARACTERS
@@ -77,7 +78,7 @@ def test_the_last_words_fit_where_they_are_asked_for(tmp_path: Path, monkeypatch
 def test_last_words_that_nobody_can_take_end_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(process.TERMINATION_LOG_VARIABLE, str(tmp_path / "none" / "log"))
+    monkeypatch.setenv(TERMINATION_LOG_VARIABLE, str(tmp_path / "none" / "log"))
     process.leave_last_words("The disk is full.")
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tunesmith_api.contract import TERMINATION_LOG_VARIABLE
 from tunesmith_runtime.__main__ import main
 from tunesmith_runtime.errors import ConfigError
 from tunesmith_runtime.train.address import HeadAddress
@@ -41,7 +42,7 @@ def test_a_pod_that_cannot_be_a_worker_says_why(
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     monkeypatch.setenv("TUNESMITH_CONFIG", str(tmp_path / "config.json"))
-    monkeypatch.setenv("TUNESMITH_TERMINATION_LOG", str(tmp_path / "last-words"))
+    monkeypatch.setenv(TERMINATION_LOG_VARIABLE, str(tmp_path / "last-words"))
     monkeypatch.delenv("TUNESMITH_RAY_ADDRESS", raising=False)
     assert main(["worker"]) == 1
     assert capsys.readouterr().err == f"error: {sentence}\n"
