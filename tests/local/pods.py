@@ -27,6 +27,8 @@ class Pods:
     config: dict[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    # Whether the run is spread over pods; otherwise all of its workers are started by the head, on one machine.
+    apart: bool = True
 
     @property
     def name(self) -> str:
@@ -46,7 +48,7 @@ class Pods:
             "HOME": str(self.folder),
             **self.environment,
         }
-        if self.config.get("workers", 1) > 1:
+        if self.apart and self.config.get("workers", 1) > 1:
             own |= {
                 "TUNESMITH_RAY_ADDRESS": f"127.0.0.2:{self.port}",
                 "TUNESMITH_WORKERS_PREFIX": f"{self.name}-a1-workers-",

@@ -246,12 +246,3 @@ def test_bad_data_is_said_and_ends_the_run(workshop: Workshop, content: str | No
     assert failed["reason"] == "DataInvalid"
     assert sentence in failed["message"]
     assert failed["message"] in done.stdout
-
-
-def test_two_workers_train_one_model_on_a_ray_cluster(workshop: Workshop) -> None:
-    script = Path(__file__).with_name("two_workers.py")
-    done = workshop.execute([sys.executable, str(script), str(workshop.folder)])
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (workshop.folder / "staged" / "model.safetensors").is_file()
-    assert json.loads((workshop.folder / "progress.json").read_text())["training"]["step"] == 4
