@@ -67,6 +67,13 @@ def main(
     )
     try:
         told_to_stop = asyncio.run(_run(options))
+    except ConfigException as error:
+        logging.getLogger(__name__).error(
+            "no cluster to work for: this is no pod with a ServiceAccount's token, and KUBECONFIG (%s) names none: %s",
+            os.environ.get("KUBECONFIG", "~/.kube/config"),
+            str(error).rstrip("."),
+        )
+        raise typer.Exit(1) from None
     except Exception:
         logging.getLogger(__name__).exception("the operator cannot go on")
         raise typer.Exit(1) from None
