@@ -24,9 +24,12 @@ def server() -> Server:
     return server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def old_server() -> Iterator[Server]:
-    """The API server of Kubernetes 1.20, with our kinds in a group of the tests' own: ours may be in use there."""
+    """The API server of Kubernetes 1.20, with our kinds in a group of the tests' own: ours may be in use there.
+
+    They are gone when the tests of another folder begin: to those `ftj` would name the copy, whose group comes first.
+    """
     address = os.environ.get("TUNESMITH_OLD_SERVER", "https://127.0.0.1:6443")
     server = Server(address, f"crd-tests.{GROUP}", strict=False)
     assert server.answers(), NOT_THERE.format(address)
