@@ -38,7 +38,7 @@ def batch(task: Task) -> dict[str, torch.Tensor]:
 def learn_a_step(model: PreTrainedModel, task: Task) -> None:
     """Change every weight that learns, much."""
     model.train()
-    sum(each.square().sum() for each in _all_logits(model(**batch(task)))).backward()
+    torch.stack([each.square().sum() for each in _all_logits(model(**batch(task)))]).sum().backward()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)
     torch.optim.Adam(weights, lr=0.1).step()
