@@ -1,5 +1,6 @@
 """Datasets become what is trained and validated on; what is left out is counted."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -209,6 +210,17 @@ def test_quality_steps_are_counted(tmp_path: Path) -> None:
     summary = prepare(data, tmp_path, records, recipe=recipe).summary
     assert summary.records == 1
     assert summary.dropped == DroppedRecords(duplicates=1, too_short=1)
+
+
+def test_records_of_an_evaluation_set_are_left_out_and_the_set_is_part_of_the_lineage(tmp_path: Path) -> None:
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text(json.dumps({"text": "1 2 3 4 5"}) + "\n")
+    against = [{"uri": f"file://{exam}", "format": "text"}]
+    data = training("a", quality={"decontaminateAgainst": against, "decontaminationNgram": 4})
+    prepared = prepare(data, tmp_path, Records([text(0, 1, 2, 3, 4), text(4, 3, 2, 1)]))
+    assert prepared.train["input_ids"][:] == [[4, 3, 2, 1]]
+    assert prepared.summary.dropped == DroppedRecords(contaminated=1)
+    assert prepared.digests["decontaminateAgainst[0]"] == hashlib.sha256(exam.read_bytes()).hexdigest()
 
 
 def test_a_dataset_that_cleaning_leaves_nothing_of_is_named(tmp_path: Path) -> None:
