@@ -8,18 +8,17 @@ import pytest
 from huggingface_hub import ModelCard
 
 from tunesmith_api.contract import RunCheckpoints, RunIdentity, TrainRun
-from tunesmith_api.data import TrainingData
+from tunesmith_api.data import Dataset, TrainingData
 from tunesmith_api.finetunejob import DataSummary, Output
 from tunesmith_api.training import Adapter, Method, Training
 from tunesmith_runtime.models.lineage import describe_model
 
 
 def run(model: str = "pvc://models/base", method: Method | None = None) -> TrainRun:
-    train = [{"name": "items", "uri": "pvc://data/items.jsonl", "format": "text"}]
     return TrainRun(
         run=RunIdentity(kind="FineTuneJob", namespace="default", name="bot", uid="u", attempt=1),
         model=model,
-        data=TrainingData.model_validate({"train": train}),
+        data=TrainingData(train=(Dataset(name="items", uri="pvc://data/items.jsonl", format="text"),)),
         method=method or Method(),
         training=Training(),
         checkpoints=RunCheckpoints(uri="pvc://models/checkpoints", every_steps=2, keep=1),
@@ -27,13 +26,15 @@ def run(model: str = "pvc://models/base", method: Method | None = None) -> Train
     )
 
 
-def card(folder: Path, config: TrainRun, **files: Any) -> ModelCard:
+def card(folder: Path, job: TrainRun, **files: Any) -> tuple[dict[str, Any], str]:
+    """Return the data and the text of the card of a folder that holds these files."""
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     describe_model(
-        folder, config, base_digest="sha256:b", data_digests={"items": "d"}, summary=DataSummary(), progress=None
+        folder, job, base_digest="sha256:b", data_digests={"items": "d"}, summary=DataSummary(), progress=None
     )
-    return ModelCard.load(folder / "README.md")
+    found = ModelCard.load(folder / "README.md")
+    return found.data.to_dict(), found.text
 
 
 @pytest.mark.parametrize(
@@ -49,19 +50,19 @@ def card(folder: Path, config: TrainRun, **files: Any) -> ModelCard:
     ],
 )
 def test_the_card_of_a_model_names_its_task(tmp_path: Path, architecture: str, pipeline: str) -> None:
-    found = card(tmp_path, run("hf://org/base@main"), config={"architectures": [architecture]})
-    assert (found.data.library_name, found.data.pipeline_tag) == ("transformers", pipeline)
-    assert found.data.base_model == "org/base"
+    data, _ = card(tmp_path, run("hf://org/base@main"), config={"architectures": [architecture]})
+    assert (data["library_name"], data["pipeline_tag"], data["base_model"]) == ("transformers", pipeline, "org/base")
 
 
 def test_the_card_of_an_adapter_says_how_to_load_it(tmp_path: Path) -> None:
     method = Method(adapter=Adapter(type="prompt-tuning"))
-    found = card(tmp_path, run(method=method), adapter_config={"task_type": "CAUSAL_LM"})
-    assert (found.data.library_name, found.data.pipeline_tag) == ("peft", "text-generation")
-    assert found.data.base_model == "pvc://models/base"
-    assert found.data.tags == ["tunesmith", "sft", "prompt-tuning"]
-    assert "It holds the adapter alone: load it with PEFT onto the base model." in found.text
+    data, text = card(tmp_path, run(method=method), adapter_config={"task_type": "CAUSAL_LM"})
+    assert (data["library_name"], data["pipeline_tag"]) == ("peft", "text-generation")
+    assert data["base_model"] == "pvc://models/base"
+    assert data["tags"] == ["tunesmith", "sft", "prompt-tuning"]
+    assert "It holds the adapter alone: load it with PEFT onto the base model." in text
 
 
 def test_a_model_of_no_known_task_has_a_card_all_the_same(tmp_path: Path) -> None:
-    assert card(tmp_path, run(), config={"architectures": ["OurOwnModel"]}).data.pipeline_tag is None
+    data, _ = card(tmp_path, run(), config={"architectures": ["OurOwnModel"]})
+    assert "pipeline_tag" not in data

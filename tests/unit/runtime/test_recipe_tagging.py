@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset
 from transformers import (
     BertForTokenClassification,
+    CanineTokenizer,
     DataCollatorForTokenClassification,
     PreTrainedTokenizerFast,
     Trainer,
@@ -15,7 +16,7 @@ from transformers import (
 
 from tests.unit.runtime import tiny_encoders as tiny
 from tunesmith_runtime.data.records import TaggedTokens
-from tunesmith_runtime.errors import DataError
+from tunesmith_runtime.errors import DataError, ModelError
 from tunesmith_runtime.train.recipes import tagging
 from tunesmith_runtime.train.recipes.recipe import Encoder, Labels
 
@@ -61,6 +62,11 @@ def test_words_without_tokens_teach_nothing() -> None:
 def test_a_tag_that_was_not_trained_on_is_refused() -> None:
     with pytest.raises(DataError, match="'B-ORG' is none of the 4"):
         labelled(TaggedTokens(("The",), ("B-ORG",)), tiny.wordpiece())
+
+
+def test_a_tokenizer_that_does_not_tell_places_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"cannot tell where tokens stand in the text; use a model with a fast"):
+        list(tagging.encode(RECORD, Encoder(CanineTokenizer(), 64, TAGS)))
 
 
 def test_losses_equal_those_of_transformers(tmp_path: Path) -> None:
