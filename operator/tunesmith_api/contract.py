@@ -11,18 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from tunesmith_api.base import ApiModel, Kind, ModelUri, StatusModel, StorageUri
+from tunesmith_api.data import TrainingData
 from tunesmith_api.evaljob import Gate, MetricResult, Report, Suite
-from tunesmith_api.finetunejob import (
-    CheckpointRecord,
-    DataSummary,
-    DeepSpeed,
-    Method,
-    Output,
-    PublishedModel,
-    Training,
-    TrainingData,
-    TrainingProgress,
-)
+from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, Output, PublishedModel, TrainingProgress
+from tunesmith_api.training import DeepSpeed, Method, Task, Training
 
 CONFIG_VARIABLE = "TUNESMITH_CONFIG"
 PROGRESS_VARIABLE = "TUNESMITH_PROGRESS"
@@ -72,6 +64,7 @@ class TrainRun(ApiModel):
     type: Literal["train"] = "train"
     run: RunIdentity
     model: ModelUri
+    task: Task | None = None
     data: TrainingData
     method: Method
     training: Training

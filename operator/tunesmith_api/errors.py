@@ -30,10 +30,18 @@ def explain(error: ValidationError) -> list[str]:
     for detail in error.errors(include_url=False):
         if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
             continue  # said of a list only because one of its items has an error of its own
-        sentence = _sentence(detail)
-        if sentence not in sentences:
-            sentences.append(sentence)
+        for sentence in _combinations(detail) if detail["type"] == "combination" else [_sentence(detail)]:
+            if sentence not in sentences:
+                sentences.append(sentence)
     return sentences
+
+
+def _combinations(detail: ErrorDetails) -> list[str]:
+    parent = ".".join(str(part) for part in detail["loc"] if part not in KINDS)
+    return [
+        f"{parent}.{field}: {message}" if parent else f"{field}: {message}"
+        for field, message in detail["ctx"]["sentences"]
+    ]
 
 
 def _sentence(detail: ErrorDetails) -> str:

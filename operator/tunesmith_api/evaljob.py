@@ -15,7 +15,8 @@ from tunesmith_api.base import (
     StatusModel,
     StorageUri,
 )
-from tunesmith_api.finetunejob import DataFormat, JobStatus, PublishedModel, SecretRefs
+from tunesmith_api.data import TextFormat
+from tunesmith_api.finetunejob import JobStatus, PublishedModel, SecretRefs
 from tunesmith_api.metrics import PERPLEXITY_METRICS, GoldenMetric
 from tunesmith_api.podtemplate import PodTemplate
 
@@ -44,7 +45,7 @@ class GoldenSuite(ApiModel):
     """Answers compared with reference answers."""
 
     uri: StorageUri = Field(description="JSON or JSONL file of questions with reference answers.")
-    format: DataFormat = Field(
+    format: TextFormat = Field(
         default="promptCompletion",
         description="Shape of a record, as for training data; the completion is the reference. text has none and is "
         "refused.",
@@ -71,7 +72,7 @@ class PerplexitySuite(ApiModel):
     """How well the model predicts a text."""
 
     uri: StorageUri = Field(description="JSON or JSONL file of records.")
-    format: DataFormat = Field(
+    format: TextFormat = Field(
         default="text", description="Shape of a record; with a format that has a completion, only it is scored."
     )
     max_length: int = Field(

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from tunesmith_api.base import (
     ApiModel,
@@ -15,10 +16,11 @@ from tunesmith_api.base import (
     StatusModel,
     StorageUri,
 )
+from tunesmith_api.combinations import refusals
+from tunesmith_api.data import TrainingData
 from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import LocalReference, PodTemplate
-
-DataFormat = Literal["alpaca", "dolly", "squad", "messages", "promptCompletion", "text"]
+from tunesmith_api.training import DeepSpeed, Method, Task, Training
 
 # One place for the credentials of all storage that a spec names.
 SecretRefs = Annotated[
@@ -31,139 +33,7 @@ SecretRefs = Annotated[
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     ),
 ]
-ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
-
-
-class DatasetSource(ApiModel):
-    """A JSON or JSONL file."""
-
-    uri: StorageUri = Field(
-        description="pvc://CLAIM/PATH, s3://BUCKET/KEY or file:///PATH (local shell only) of a JSON or JSONL file."
-    )
-    format: DataFormat = Field(
-        description="Shape of a record. alpaca: instruction, input, output. dolly: instruction, context, response, "
-        "category. squad: SQuAD 1.1 as published. messages: chat messages with role and content. "
-        "promptCompletion: prompt, completion. text: text."
-    )
-
-
-class Dataset(DatasetSource):
-    """A named training dataset."""
-
-    name: ItemName = Field(description="Name in status, progress and lineage.")
-
-
-class ValidationData(ApiModel):
-    """The records that loss is measured on but never trained on."""
-
-    fraction: float | None = Field(
-        default=None, gt=0, le=0.5, description="Share of the training records to hold out, chosen by `data.seed`."
-    )
-    dataset: DatasetSource | None = Field(default=None, description="A dataset of its own.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.fraction is None) == (self.dataset is None):
-            raise ValueError("set exactly one of fraction and dataset")
-        return self
-
-
-class TrainingData(ApiModel):
-    """What to train on, and how records become token sequences."""
-
-    train: tuple[Dataset, ...] = Field(
-        min_length=1,
-        max_length=64,
-        description="Datasets, trained on together.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-    )
-    validation: ValidationData | None = Field(default=None, description="What to measure the evaluation loss on.")
-    max_length: int = Field(
-        default=1024,
-        ge=8,
-        le=1_048_576,
-        description="Longest record in tokens, chat template included. A longer record is dropped and counted in "
-        "status.data.dropped, never cut.",
-    )
-    packing: Literal["none", "bfd"] = Field(
-        default="none",
-        description="bfd puts several records into one sequence of up to maxLength tokens (best-fit decreasing), "
-        "each with positions and attention of its own; a step then sees more records. none pads every batch to "
-        "its longest record.",
-    )
-    seed: int = Field(default=42, ge=0, le=4_294_967_295, description="Seed of the validation split.")
-
-    @model_validator(mode="after")
-    def _unique_names(self) -> Self:
-        names = [dataset.name for dataset in self.train]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"train has more than one dataset named {', '.join(twice)}")
-        return self
-
-
-class Adapter(ApiModel):
-    """Which weights are trained."""
-
-    type: Literal["lora", "full"] = Field(
-        default="lora", description="lora trains low-rank matrices beside frozen weights; full trains every weight."
-    )
-    r: int = Field(default=16, ge=1, le=1024, description="LoRA: rank of the update matrices.")
-    alpha: int = Field(default=32, ge=1, le=4096, description="LoRA: scale; the update is multiplied by alpha / r.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="LoRA: dropout on the adapter's input.")
-    target_modules: tuple[ModuleName, ...] = Field(
-        default=("all-linear",),
-        min_length=1,
-        max_length=64,
-        description="LoRA: names of the modules that get an adapter, or all-linear alone for every linear layer but "
-        "the output layer.",
-        json_schema_extra={"x-kubernetes-list-type": "atomic"},
-    )
-
-
-class Method(ApiModel):
-    """How the model learns."""
-
-    type: Literal["sft"] = Field(
-        default="sft",
-        description="sft: supervised fine-tuning. Loss counts the completion only (every assistant turn of messages; "
-        "the whole record of text).",
-    )
-    adapter: Adapter = Field(default=Adapter(), description="Which weights are trained.")
-
-
-class Training(ApiModel):
-    """Hyperparameters under the names of Hugging Face TrainingArguments."""
-
-    num_train_epochs: float = Field(default=3.0, gt=0, le=10_000, description="Passes over the training records.")
-    max_steps: int | None = Field(
-        default=None, ge=1, le=100_000_000, description="Optimizer steps; overrides numTrainEpochs."
-    )
-    per_device_train_batch_size: int = Field(default=8, ge=1, le=4096, description="Sequences in a batch of a worker.")
-    per_device_eval_batch_size: int = Field(default=8, ge=1, le=4096, description="The same for evaluation loss.")
-    gradient_accumulation_steps: int = Field(default=1, ge=1, le=4096, description="Batches per optimizer step.")
-    learning_rate: float | None = Field(
-        default=None, ge=0, le=10, description="Peak learning rate. Default: 2e-4 for lora, 2e-5 for full."
-    )
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
-        default="linear", description="Shape of the learning rate over the run."
-    )
-    warmup_steps: int = Field(default=0, ge=0, le=10_000_000, description="Steps from 0 to the peak learning rate.")
-    weight_decay: float = Field(default=0.0, ge=0, le=1, description="AdamW weight decay.")
-    max_grad_norm: float = Field(default=1.0, gt=0, le=1000, description="Gradient norm to clip to.")
-    seed: int = Field(default=42, ge=0, le=4_294_967_295, description="Seed of initialisation, order and dropout.")
-
-
-class DeepSpeed(ApiModel):
-    """How optimizer, gradients and weights are spread over the workers."""
-
-    zero_stage: int = Field(
-        default=2,
-        ge=0,
-        le=3,
-        description="0: nothing is spread. 1: optimizer states are. 2: gradients as well. 3: weights as well.",
-    )
 
 
 class Checkpoints(ApiModel):
@@ -182,14 +52,30 @@ class Output(ApiModel):
     """Where the model is published."""
 
     uri: FolderUri = Field(
-        description="Folder that the merged model appears in, whole and at once; adapter/ inside it holds the adapter."
+        description="Folder that the model appears in, whole and at once. A merged one has its adapter in adapter/; "
+        "one that is not merged is the adapter alone."
+    )
+    merge: bool | None = Field(
+        default=None,
+        description="Whether the adapter is merged into the model. Default: where its type can be (lora, ia3) and the "
+        "weights are not quantised.",
+    )
+
+
+class BaseModelSource(ModelSource):
+    """The model that training begins with."""
+
+    task: Task | None = Field(
+        default=None,
+        description="What the model is trained to do. Default: what its architecture, the data's formats and the "
+        "method say together.",
     )
 
 
 class FineTuneJobSpec(ApiModel):
     """The desired model."""
 
-    model: ModelSource = Field(description="Base model.")
+    model: BaseModelSource = Field(description="Base model.")
     data: TrainingData = Field(description="Datasets.")
     method: Method = Field(default=Method(), description="How the model learns.")
     training: Training = Field(default=Training(), description="Hyperparameters.")
@@ -210,9 +96,56 @@ class FineTuneJobSpec(ApiModel):
     secret_refs: SecretRefs = ()
     run_policy: RunPolicy = Field(default=RunPolicy(), description="Attempts.")
 
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if found := refusals(self):
+            sentences = [(refusal.field, refusal.message) for refusal in found]
+            text = "; ".join(f"{field}: {message}" for field, message in sentences)
+            raise PydanticCustomError("combination", "{text}", {"text": text, "sentences": sentences})
+        return self
+
+
+class StepTime(StatusModel):
+    """Where the time of an optimizer step goes: seconds of the first worker, the mean over its last steps."""
+
+    data: float = Field(default=0.0, ge=0, description="Until the batches are there.")
+    forward: float = Field(default=0.0, ge=0, description="Forward passes and the loss.")
+    backward: float = Field(default=0.0, ge=0, description="Backward passes.")
+    optimizer: float = Field(default=0.0, ge=0, description="Clipping the gradients and changing the weights.")
+    communication: float = Field(
+        default=0.0, ge=0, description="Waiting for other workers; what is sent while a worker computes costs nothing."
+    )
+    checkpoint: float = Field(default=0.0, ge=0, description="Saving checkpoints, spread over all steps.")
+    evaluation: float = Field(default=0.0, ge=0, description="Measuring evaluation loss, spread over all steps.")
+    other: float = Field(default=0.0, ge=0, description="All else.")
+
+
+class WorkerProgress(StatusModel):
+    """How one worker does."""
+
+    name: str = Field(max_length=253, description="Its pod; with several GPUs in a pod also the GPU's number.")
+    tokens_per_second: float = Field(ge=0, description="Real tokens that it trains on per second.")
+    step_seconds: float = Field(ge=0, description="Seconds of a step that it works itself and waits for nobody.")
+    memory_bytes: int = Field(ge=0, description="Most memory that it has had.")
+
+
+class Straggler(StatusModel):
+    """A worker that the others wait for."""
+
+    name: str = Field(max_length=253, description="Its name in nodes.")
+    factor: float = Field(ge=1, description="Its stepSeconds over the median of all workers.")
+
+
+class StreamProgress(StatusModel):
+    """How well one dataset is learnt."""
+
+    name: str = Field(max_length=63, description="Name of the dataset.")
+    loss: float | None = Field(default=None, description="Mean training loss of its tokens, in nats.")
+    eval_loss: float | None = Field(default=None, description="Loss on its validation records, in nats.")
+
 
 class TrainingProgress(StatusModel):
-    """How far training is."""
+    """How far training is, and how fast."""
 
     step: int = Field(default=0, ge=0, description="Optimizer steps done.")
     total_steps: int = Field(default=0, ge=0, description="Optimizer steps of the whole run.")
@@ -221,8 +154,41 @@ class TrainingProgress(StatusModel):
     loss: float | None = Field(default=None, description="Mean training loss since the last report, in nats.")
     eval_loss: float | None = Field(default=None, description="Loss on the validation records, in nats.")
     learning_rate: float | None = Field(default=None, description="Learning rate of the last step.")
+    grad_norm: float | None = Field(default=None, description="Norm of the gradients of the last step, unclipped.")
     tokens_per_second: float | None = Field(default=None, description="Real tokens trained per second, all workers.")
+    padded_tokens_per_second: float | None = Field(
+        default=None, description="Tokens computed per second with their padding, all workers."
+    )
+    samples_per_second: float | None = Field(default=None, description="Records trained per second, all workers.")
     real_token_ratio: float | None = Field(default=None, description="Real tokens over tokens computed.")
+    mfu: float | None = Field(
+        default=None,
+        ge=0,
+        description="Model FLOPs utilisation: what the model needs for its real tokens, over what the GPUs could "
+        "compute in that time. Missing on CPUs and on GPUs whose peak is not known.",
+    )
+    memory_bytes: int | None = Field(
+        default=None, ge=0, description="Most memory that a worker has had: of its GPU, or of its process on CPUs."
+    )
+    step_time: StepTime | None = Field(default=None, description="Where the time of a step goes.")
+    nodes: tuple[WorkerProgress, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Runs of several workers: the workers, the 64 slowest of more.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    stragglers: tuple[Straggler, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Workers that take more than 1.5 times as long for a step as the median, slowest first.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    streams: tuple[StreamProgress, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Runs of several datasets: each one's loss.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
     eta: datetime | None = Field(default=None, description="When training is expected to end.")
 
 
@@ -230,7 +196,30 @@ class DroppedRecords(StatusModel):
     """Records that were left out, by cause."""
 
     overlong: int = Field(default=0, ge=0, description="Longer than maxLength.")
-    empty: int = Field(default=0, ge=0, description="With an empty answer or text.")
+    empty: int = Field(default=0, ge=0, description="With an empty answer or text, or nothing else to learn from.")
+    unlabelled: int = Field(
+        default=0, ge=0, description="Parts of records longer than maxLength in which loss counts no token."
+    )
+    duplicates: int = Field(default=0, ge=0, description="With the same text as an earlier one.")
+    near_duplicates: int = Field(default=0, ge=0, description="With nearly the words of an earlier one.")
+    language: int = Field(default=0, ge=0, description="In another language than those of quality.languages.")
+    too_short: int = Field(default=0, ge=0, description="Shorter than quality.minCharacters.")
+    too_long: int = Field(default=0, ge=0, description="Longer than quality.maxCharacters.")
+    contaminated: int = Field(default=0, ge=0, description="With words in a row of an evaluation set.")
+
+
+class DatasetSummary(StatusModel):
+    """What one dataset gives."""
+
+    name: ItemName = Field(description="Its name in data.train.")
+    records: int = Field(default=0, ge=0, description="Its records that are trained on.")
+    tokens: int = Field(default=0, ge=0, description="Tokens in them.")
+    share: float = Field(
+        default=0.0, ge=0, le=1, description="Its part of an epoch, counted as data.mixing.by says: 0.25 is a quarter."
+    )
+    passes: float = Field(
+        default=1.0, ge=0, description="How often an epoch sees each of its records, on average; 1 unless mixed."
+    )
 
 
 class DataSummary(StatusModel):
@@ -239,7 +228,17 @@ class DataSummary(StatusModel):
     records: int = Field(default=0, ge=0, description="Training records used.")
     validation_records: int = Field(default=0, ge=0, description="Validation records used.")
     tokens: int = Field(default=0, ge=0, description="Tokens in the training records.")
+    truncated: int = Field(default=0, ge=0, description="Records longer than maxLength that were cut off.")
+    split: int = Field(default=0, ge=0, description="Records longer than maxLength that were cut into several.")
+    redactions: int = Field(default=0, ge=0, description="Personal data replaced by quality.redactPii.")
+    redacted_records: int = Field(default=0, ge=0, description="Records that held it.")
     dropped: DroppedRecords = Field(default=DroppedRecords(), description="Records that were left out.")
+    datasets: tuple[DatasetSummary, ...] = Field(
+        default=(),
+        max_length=64,
+        description="The same by training dataset.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
 
 
 class CheckpointRecord(StatusModel):

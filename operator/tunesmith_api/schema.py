@@ -12,8 +12,8 @@ from pydantic import BaseModel
 Schema = dict[str, Any]
 
 _INT_OR_STRING = "x-kubernetes-int-or-string"
-# What pydantic says for its own readers.
-_DROPPED = frozenset({"title", "discriminator", "$defs", "additionalProperties"})
+# What pydantic says for its own readers, and what a structural schema cannot say.
+_DROPPED = frozenset({"title", "discriminator", "$defs", "additionalProperties", "propertyNames"})
 
 
 def structural_schema(model: type[BaseModel]) -> Schema:

@@ -17,7 +17,7 @@ ALL: list[Kind] = list(PLURALS)
 STRUCTURAL = {
     "type", "description", "properties", "required", "items", "enum", "default", "pattern", "format", "minimum",
     "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems",
-    "additionalProperties",
+    "additionalProperties", "maxProperties",
     "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string",
     "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-validations",
 }  # fmt: skip

@@ -19,7 +19,9 @@ from rich.table import Table
 
 from tests.tiny import make_tiny_model
 from tunesmith_api.contract import ProgressDocument, RunCheckpoints, RunIdentity, TrainRun
-from tunesmith_api.finetunejob import Adapter, Dataset, Method, Output, Training, TrainingData
+from tunesmith_api.data import Dataset, TrainingData
+from tunesmith_api.finetunejob import Output
+from tunesmith_api.training import Adapter, Method, Training
 
 STEPS = {"none": 40, "bfd": 20}
 WORDS = ("the", "valve", "pump", "sensor", "garden", "timer", "opens", "closes", "when", "rain", "frost", "light")

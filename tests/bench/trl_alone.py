@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from tunesmith_runtime.train.telemetry import TokenCounter
+from tunesmith_runtime.train.counting import TokenCounter
 
 
 class Clock(TrainerCallback):  # type: ignore[misc, unused-ignore]

@@ -13,6 +13,7 @@ NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
 _REST = r"[A-Za-z0-9._~@%+=,/-]+"
 # What fits each pattern, the shortest first, and what does not.
+_WORD = "[A-Za-z_][A-Za-z0-9_]*"
 PATTERNS: dict[str, tuple[list[str], list[str]]] = {
     NAME: (["a", "7", "a-b", "bot-2"], ["A", "-a", "a-", "a.b", "a_b", "a b", "ä", "a/b"]),
     r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": (["a", "a.b", "a-b.c"], ["A", ".a", "a.", "-a", "a_b", "a/b"]),
@@ -28,6 +29,16 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
     rf"^(pvc|s3|file)://{_REST}$": (
         ["s3://a", "pvc://claim/a.jsonl", "file:///a"],
         ["a", "s3://", "hf://org/name", "finetunejob://bot", "pvc://a b", "s3://a'b"],
+    ),
+    r"^(hf|pvc|s3|file)://[A-Za-z0-9._~@%+=,/*?\[\]-]+$": (
+        ["hf://a", "hf://org/name@main", "pvc://claim/**/*.jsonl", "s3://bucket/a[0-9]?.csv", "file:///a"],
+        ["a", "hf://", "http://a", "finetunejob://bot", "pvc://a b", "pvc://a;b", "s3://a'b"],
+    ),
+    r"^[A-Za-z0-9._-]+$": (["t", "train", "test_2.x-y"], ["a b", "train[:10]", "ä"]),
+    r"^[a-z]+$": (["en", "de"], ["EN", "e1", "1a"]),
+    rf"^([A-Za-z0-9]+|{_WORD}(\.{_WORD})*:{_WORD})$": (
+        ["a", "exactMatch", "pkg.rewards:score", "_a:_b"],
+        ["exact-match", "pkg.rewards", ":score", "pkg:", "a b", "pkg..x:y", "7a:b", "ä:b"],
     ),
     rf"^((pvc|s3)://[A-Za-z0-9.-]+|file://)/{_REST}$": (
         ["s3://a/b", "pvc://claim/a/b", "file:///a"],
@@ -98,12 +109,19 @@ def _type(field: Field, keyword: str) -> Iterator[Constraint]:
     yield Constraint(field, keyword, [value], OF_ANOTHER_TYPE[type_], f"must be of type {type_}")
     if type_ != "object":
         return
-    more = {**value, "unheardOf": "x"}
+    own = next(iter(value.values()), "x") if "additionalProperties" in field.schema else "x"
+    more = {**value, "unheardOf": own}
     if "properties" in field.schema:
         yield Constraint(field, "unknown", [value], [more], "unknown field", ".unheardOf")
     else:
         assert "additionalProperties" in field.schema or "x-kubernetes-preserve-unknown-fields" in field.schema
         yield Constraint(field, "unknown", [more, {}], [], "")
+
+
+def _max_properties(field: Field, keyword: str) -> Iterator[Constraint]:
+    bound, value = field.schema[keyword], next(iter(place_of(field).value.values()))
+    accepted, refused = ({f"key-{number}": value for number in range(count)} for count in (bound, bound + 1))
+    yield Constraint(field, keyword, [accepted], [refused], f"must have at most {bound} items")
 
 
 def _int_or_string(field: Field, keyword: str) -> Iterator[Constraint]:
@@ -223,6 +241,7 @@ KEYWORDS: dict[str, Callable[[Field, str], Iterator[Constraint]]] = {
     "minimum": _minimum,
     "maximum": _maximum,
     "minLength": _min_length,
+    "maxProperties": _max_properties,
     "maxLength": _max_length,
     "pattern": _pattern,
     "format": _format,

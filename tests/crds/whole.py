@@ -68,11 +68,49 @@ FINE_TUNE_JOB_STATUS: Object = JOB_STATUS | {
         "loss": 1.5,
         "evalLoss": 1.6,
         "learningRate": 0.1,
+        "gradNorm": 1.5,
         "tokensPerSecond": 100.5,
+        "paddedTokensPerSecond": 110.5,
+        "samplesPerSecond": 3.5,
         "realTokenRatio": 0.9,
+        "mfu": 0.4,
+        "memoryBytes": 1_000_000,
+        "stepTime": {
+            "data": 0.1,
+            "forward": 0.1,
+            "backward": 0.1,
+            "optimizer": 0.1,
+            "communication": 0.1,
+            "checkpoint": 0.1,
+            "evaluation": 0.1,
+            "other": 0.1,
+        },
+        "nodes": [{"name": "bot-a1", "tokensPerSecond": 50.5, "stepSeconds": 0.5, "memoryBytes": 1_000_000}],
+        "stragglers": [{"name": "bot-a1", "factor": 2.0}],
+        "streams": [{"name": "tickets", "loss": 1.5, "evalLoss": 1.6}],
         "eta": THEN,
     },
-    "data": {"records": 1, "validationRecords": 1, "tokens": 1, "dropped": {"overlong": 1, "empty": 1}},
+    "data": {
+        "records": 1,
+        "validationRecords": 1,
+        "tokens": 1,
+        "truncated": 1,
+        "split": 1,
+        "redactions": 1,
+        "redactedRecords": 1,
+        "dropped": {
+            "overlong": 1,
+            "empty": 1,
+            "unlabelled": 1,
+            "duplicates": 1,
+            "nearDuplicates": 1,
+            "language": 1,
+            "tooShort": 1,
+            "tooLong": 1,
+            "contaminated": 1,
+        },
+        "datasets": [{"name": "tickets", "records": 1, "tokens": 1, "share": 1.0, "passes": 1.5}],
+    },
     "checkpoints": {"latest": {"step": 10, "uri": "pvc://models/bot-checkpoints/10"}},
     "output": MODEL,
 }
@@ -94,19 +132,54 @@ MODEL_SERVE_STATUS: Object = {
     "conditions": [CONDITION],
 }
 
-_TRAIN: Object = {"name": "tickets", "uri": "pvc://data/train.jsonl", "format": "messages"}
+_TRAIN: Object = {
+    "name": "tickets",
+    "uri": "hf://org/tickets",
+    "format": "messages",
+    "split": "train",
+    "columns": {"messages": "turns"},
+    "weight": 2.5,
+}
+_HELD_OUT: Object = {
+    "uri": "hf://org/tickets",
+    "format": "messages",
+    "split": "test",
+    "columns": {"messages": "turns"},
+}
 _FINE_TUNE_JOB: Object = RUN | {
-    "model": {"uri": "pvc://models/base"},
+    "model": {"uri": "pvc://models/base", "task": "causal-lm"},
     "data": {
         "train": [_TRAIN],
+        "mixing": {"by": "tokens"},
+        "quality": {
+            "deduplicate": "near",
+            "nearSimilarity": 0.9,
+            "redactPii": True,
+            "languages": ["en"],
+            "minCharacters": 10,
+            "maxCharacters": 100_000,
+            "decontaminateAgainst": [_HELD_OUT],
+            "decontaminationNgram": 10,
+        },
         "validation": {"fraction": 0.1},
         "maxLength": 512,
+        "overlong": "split",
         "packing": "bfd",
         "seed": 1,
     },
     "method": {
         "type": "sft",
-        "adapter": {"type": "lora", "r": 8, "alpha": 16, "dropout": 0.1, "targetModules": ["q_proj"]},
+        "adapter": {
+            "type": "lora",
+            "r": 8,
+            "alpha": 16,
+            "dropout": 0.1,
+            "useRslora": True,
+            "useDora": True,
+            "rankPattern": {"q_proj": 4},
+            "alphaPattern": {"q_proj": 8},
+            "targetModules": ["q_proj"],
+        },
     },
     "training": {
         "numTrainEpochs": 1.5,
@@ -119,18 +192,102 @@ _FINE_TUNE_JOB: Object = RUN | {
         "warmupSteps": 5,
         "weightDecay": 0.1,
         "maxGradNorm": 0.5,
+        "labelSmoothingFactor": 0.1,
+        "precision": "bf16",
+        "activationCheckpointing": True,
+        "torchCompile": True,
         "seed": 1,
     },
     "deepspeed": {"zeroStage": 3},
     "checkpoints": {"uri": "pvc://models/bot-checkpoints", "everySteps": 5, "keep": 3},
-    "output": {"uri": "pvc://models/bot"},
+    "output": {"uri": "pvc://models/bot", "merge": True},
     "workers": 2,
     "runPolicy": {"maxAttempts": 2},
 }
 _VALIDATED: Object = _FINE_TUNE_JOB | {
     "data": _FINE_TUNE_JOB["data"]
-    | {"validation": {"dataset": {"uri": "pvc://data/heldout.jsonl", "format": "messages"}}},
+    | {
+        "train": [{name: value for name, value in _TRAIN.items() if name != "weight"}],
+        "mixing": {"temperature": 2.0},
+        "validation": {"dataset": _HELD_OUT},
+        "packing": "none",
+        "lengthBuckets": [64, 512],
+    },
+    "method": {"type": "sft", "adapter": {"type": "lora", "loadIn4bit": True}},
+    "deepspeed": {"zeroStage": 2},
 }
+
+
+def _by(method: str, fmt: str, adapter: Object, **settings: Object | list[Object]) -> Object:
+    train = {"name": "tickets", "uri": "pvc://data/train.jsonl", "format": fmt}
+    return {
+        "model": {"uri": "pvc://models/base"},
+        "data": {"train": [train]},
+        "method": {"type": method, "adapter": adapter, **settings},
+        "output": {"uri": "pvc://models/bot"},
+    }
+
+
+_CONTINUED: Object = {"type": "lora", "continueFrom": "pvc://models/adapter"}
+_METHODS: tuple[Object, ...] = (
+    _by("rm", "preference", _CONTINUED, rm={"centerRewardsCoefficient": 0.01}),
+    _by(
+        "dpo",
+        "preference",
+        {"type": "prefix-tuning", "numVirtualTokens": 8},
+        dpo={"beta": 0.2, "lossType": "robust", "labelSmoothing": 0.1},
+    ),
+    _by("kto", "kto", _CONTINUED, kto={"beta": 0.2, "desirableWeight": 1.5, "undesirableWeight": 0.5}),
+    _by("orpo", "preference", _CONTINUED, orpo={"beta": 0.2}),
+    _by(
+        "grpo",
+        "messages",
+        _CONTINUED,
+        rewards=[{"function": "f1", "weight": 2.0}],
+        grpo={
+            "numGenerations": 4,
+            "maxCompletionLength": 32,
+            "temperature": 0.9,
+            "topP": 0.9,
+            "beta": 0.1,
+            "epsilon": 0.3,
+            "numIterations": 2,
+            "lossType": "grpo",
+        },
+    ),
+    _by(
+        "ppo",
+        "messages",
+        _CONTINUED,
+        rewards=[{"model": "pvc://models/reward"}],
+        ppo={
+            "maxCompletionLength": 32,
+            "temperature": 0.9,
+            "klCoef": 0.1,
+            "clipRange": 0.1,
+            "clipRangeValue": 0.1,
+            "vfCoef": 0.5,
+            "gamma": 0.99,
+            "lam": 0.9,
+            "numIterations": 2,
+            "numMiniBatches": 2,
+            "whitenRewards": True,
+            "missingEosPenalty": 1.0,
+        },
+    ),
+    _by(
+        "distill",
+        "messages",
+        _CONTINUED,
+        distill={
+            "teacher": "pvc://models/teacher",
+            "maxCompletionLength": 32,
+            "temperature": 0.9,
+            "beta": 0.5,
+            "lmbda": 0.5,
+        },
+    ),
+)
 # Without gates, which would have to change with every suite.
 _EVAL_JOB: Object = RUN | {
     "target": {"fineTuneJob": "bot"},
@@ -171,7 +328,7 @@ _MODEL_SERVE: Object = RUN | {
 _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 
 _SPECS: dict[Kind, tuple[Object, ...]] = {
-    "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED),
+    "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, *_METHODS),
     "EvalJob": (_EVAL_JOB, _BY_URI, _GATED),
     "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI),
 }

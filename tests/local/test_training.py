@@ -125,7 +125,11 @@ def test_an_interrupted_run_ends_with_the_very_model_of_an_uninterrupted_one(mak
 
     assert reporter.read().resumed_from_step == 4
     assert resumed.model.digest == whole.model.digest
-    assert sorted(path.name for path in (checkpoints / "uid-2").iterdir()) == ["checkpoint-4", "checkpoint-8"]
+    assert sorted(path.name for path in (checkpoints / "uid-2").iterdir()) == [
+        "checkpoint-4",
+        "checkpoint-8",
+        "history.jsonl",
+    ]
 
 
 def test_run_again_after_the_last_step_only_publishes(make: Make, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 QUEUE = "tunesmith"
 
+_JOB = ["namespace", "name"]
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300)
 
 # Keys that wait to be worked on.
@@ -46,3 +47,25 @@ LEADER = Gauge("leader_election_master_status", "1 for the leader.", ["name"])
 RESOURCES = Gauge("tunesmith_resources", "Resources.", ["kind", "namespace", "phase"])
 # Resources that wait for a person, by reason.
 STALLED = Gauge("tunesmith_stalled_resources", "Resources that wait for a person.", ["kind", "namespace", "reason"])
+# Of FineTuneJobs that run, by namespace and name; gone when the job ends or is deleted. Optimizer steps done.
+TRAINING_STEP = Gauge("tunesmith_training_step", "Optimizer steps done.", _JOB)
+# Optimizer steps of the whole run.
+TRAINING_TOTAL_STEPS = Gauge("tunesmith_training_total_steps", "Optimizer steps of the whole run.", _JOB)
+# Training loss, in nats.
+TRAINING_LOSS = Gauge("tunesmith_training_loss", "Training loss.", _JOB)
+# Loss on the validation records, in nats.
+TRAINING_EVAL_LOSS = Gauge("tunesmith_training_eval_loss", "Validation loss.", _JOB)
+# Norm of the gradients.
+TRAINING_GRAD_NORM = Gauge("tunesmith_training_gradient_norm", "Norm of the gradients.", _JOB)
+# Real tokens per second, all workers together.
+TRAINING_TOKENS = Gauge("tunesmith_training_tokens_per_second", "Real tokens per second.", _JOB)
+# Model FLOPs utilisation, 0 to 1; missing where the peak of the device is not known.
+TRAINING_MFU = Gauge("tunesmith_training_mfu", "Model FLOPs utilisation.", _JOB)
+# Most memory that a worker has had, in bytes.
+TRAINING_MEMORY = Gauge("tunesmith_training_memory_bytes", "Most memory of a worker.", _JOB)
+# When training is expected to end, in seconds since 1970.
+TRAINING_END = Gauge("tunesmith_training_expected_end_timestamp_seconds", "Expected end.", _JOB)
+# Seconds of a step by what they are spent on.
+TRAINING_STEP_SECONDS = Gauge("tunesmith_training_step_seconds", "Seconds of a step.", [*_JOB, "section"])
+# How much longer than the median a straggler takes for a step; only stragglers have one.
+TRAINING_STRAGGLER = Gauge("tunesmith_training_straggler_factor", "Slowness of a worker.", [*_JOB, "worker"])

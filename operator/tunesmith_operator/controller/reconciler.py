@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from tunesmith_operator.controller.client import Api, ApiError, Object
 from tunesmith_operator.controller.dependents import Dependents
 from tunesmith_operator.controller.invalid import invalid
 from tunesmith_operator.controller.summary import Summary
+from tunesmith_operator.controller.training import TrainingMetrics
 from tunesmith_operator.controller.world import Key, World
 from tunesmith_operator.planner import AnyPlan, Event, Observed, Plan, Workload, plan, refuse
 from tunesmith_operator.planner.references import named_by
@@ -62,6 +63,7 @@ class Reconciler:
     dependents: Dependents
     summary: Summary
     now: Callable[[], datetime] = lambda: datetime.now(UTC).replace(microsecond=0)
+    training: TrainingMetrics = field(default_factory=TrainingMetrics)
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile the resource of a key; return the seconds after which to look again, or None.
@@ -73,6 +75,7 @@ class Reconciler:
             # Its children go by their owner references.
             self.dependents.forget(key)
             self.summary.forget(key)
+            self.training.forget(key)
             return None
         raw |= {"apiVersion": API_VERSION, "kind": key.kind}
         now = self.now()
@@ -214,6 +217,7 @@ class Reconciler:
             await self._write(raw, status)
         await self._post(key, raw, told, now)
         self.summary.set(key, status.get("phase", "Pending"), c.SPEC_INVALID)
+        self.training.forget(key)
 
     async def _tell(self, key: Key, raw: Object, resource: Resource, decision: AnyPlan, now: datetime) -> None:
         if decision.status != resource.status or "status" not in raw:
@@ -226,6 +230,7 @@ class Reconciler:
         over = not isinstance(resource, ModelServe) and decision.status.phase == "Failed"
         waits_for_a_person = stalled is not None and stalled.status == "True" and not over
         self.summary.set(key, decision.status.phase, stalled.reason if stalled and waits_for_a_person else None)
+        self.training.set(key, decision.status)
 
     async def _write(self, raw: Object, status: dict[str, Any]) -> None:
         """Write a status. It is refused when the resource has changed since it was read: then all is decided anew."""

@@ -80,6 +80,7 @@ def _workload(job: FineTuneJob, base: PublishedModel, number: int) -> Workload:
         config=TrainRun(
             run=RunIdentity(kind="FineTuneJob", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=number),
             model=base.uri,
+            task=spec.model.task,
             data=spec.data,
             method=spec.method,
             training=spec.training,

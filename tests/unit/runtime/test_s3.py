@@ -1,5 +1,6 @@
 """Buckets of a real server: what is read, what is written, and what each refusal says."""
 
+import gc
 import json
 import os
 import tempfile
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.s3 import BUSY, DENIED, Answer, S3Server
-from tunesmith_api.finetunejob import DatasetSource
+from tunesmith_api.data import DatasetSource
 from tunesmith_runtime import storage
-from tunesmith_runtime.data.reading import read_rows
+from tunesmith_runtime.data.encoded import EncodedRows
+from tunesmith_runtime.data.reading import open_rows
 from tunesmith_runtime.errors import DataError, ModelError, NotWritableError, RunError, StorageFullError
 from tunesmith_runtime.storage.objects import StorageUnavailableError
 from tunesmith_runtime.train.inputs import TokenisedData
@@ -24,7 +26,7 @@ NEW = {"config.json": "new", "adapter/weights": "new", "lineage.json": "new"}
 
 
 def rows(uri: str) -> int:
-    return len(read_rows(DatasetSource(uri=uri, format="text")).rows)
+    return len(list(open_rows(DatasetSource(uri=uri, format="text")).read()))
 
 
 def publish(files: dict[str, str], uri: str = MODEL) -> None:
@@ -49,12 +51,80 @@ class TestData:
         s3.write({"data/train.jsonl": ROW * 3})
         (tmp_path / "train.jsonl").write_text(ROW * 3)
 
-        remote = read_rows(DatasetSource(uri="s3://workshop/data/train.jsonl", format="text"))
+        remote = open_rows(DatasetSource(uri="s3://workshop/data/train.jsonl", format="text"))
 
-        local = read_rows(DatasetSource(uri=f"file://{tmp_path}/train.jsonl", format="text"))
-        assert (remote.digest, remote.rows) == (local.digest, local.rows)
+        local = open_rows(DatasetSource(uri=f"file://{tmp_path}/train.jsonl", format="text"))
+        assert (remote.digest, list(remote.read())) == (local.digest, list(local.read()))
         assert remote.uri == "s3://workshop/data/train.jsonl"
+        s3.requests.clear()
+        assert len(list(remote.read())) == 3
+        assert s3.requests == []
+        del remote
+        gc.collect()
         assert scratch_files() == []
+
+    @pytest.mark.parametrize(
+        ("uri", "count"),
+        [
+            ("data", 6),
+            ("data/", 6),
+            ("data/*.jsonl", 1),
+            ("data/**/*.jsonl", 3),
+            ("data/**", 6),
+            ("data/m?re/[b-z].csv", 3),
+            ("*/b.jsonl", 0),
+        ],
+    )
+    def test_folders_and_patterns_read_like_those_on_disk(
+        self, s3: S3Server, tmp_path: Path, uri: str, count: int
+    ) -> None:
+        files = {
+            "data/a.jsonl": ROW,
+            "data/more/b.jsonl": ROW * 2,
+            "data/more/c.csv": "text\n1\n2\n3\n",
+            "data/README.md": "# Read me",
+            "data/.hidden/d.jsonl": ROW,
+            "data-2/e.jsonl": ROW,
+        }
+        s3.write(files | {"data/empty/": ""})
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        if not count:
+            with pytest.raises(DataError, match=r"s3://workshop/\*/b\.jsonl: no data file matches the pattern"):
+                rows(f"s3://workshop/{uri}")
+            return
+
+        remote = open_rows(DatasetSource(uri=f"s3://workshop/{uri}", format="text"))
+
+        local = open_rows(DatasetSource(uri=f"file://{tmp_path}/{uri}", format="text"))
+        found = list(remote.read())
+        assert len(found) == count
+        assert (remote.digest, found) == (local.digest, list(local.read()))
+        del remote
+        gc.collect()
+        assert scratch_files() == []
+
+    def test_a_whole_bucket(self, s3: S3Server) -> None:
+        s3.write({"data/a.jsonl": ROW, "b.jsonl": ROW})
+        assert rows("s3://workshop") == 2
+
+    def test_the_file_of_a_folder_that_is_broken_is_named(self, s3: S3Server) -> None:
+        s3.write({"data/a.jsonl": ROW, "data/b.jsonl": "oops"})
+        with pytest.raises(DataError, match=r"s3://workshop/data/b\.jsonl is neither JSON nor JSONL"):
+            rows("s3://workshop/data")
+
+    def test_a_folder_that_may_not_be_listed(self, s3: S3Server) -> None:
+        s3.write({"data/a.jsonl": ROW})
+        s3.refuse(lambda method, path: DENIED if path.rstrip("/") == "/workshop" else None)
+        with pytest.raises(DataError, match="may not list it; allow them s3:ListBucket on bucket workshop"):
+            rows("s3://workshop/data/*")
+        assert scratch_files() == []
+
+    def test_a_folder_that_is_being_published_is_not_read(self, s3: S3Server) -> None:
+        s3.write({"data/a.jsonl": ROW, "data/.tunesmith-publishing": ""})
+        with pytest.raises(DataError, match="is only half published"):
+            rows("s3://workshop/data")
 
     def test_what_is_wrong_in_it_is_said_of_its_uri(self, s3: S3Server) -> None:
         s3.write({"data/broken.jsonl": f"{ROW}{{oops\n", "data/empty.jsonl": ""})
@@ -268,20 +338,28 @@ class TestSharing:
             storage.fetch_folder("s3://workshop/run/.data-a1")
 
     def test_prepared_data_is_fetched_only_where_it_is_not(self, s3: S3Server, tmp_path: Path) -> None:
-        for name in ("train", "validation"):
-            (tmp_path / "driver" / name).mkdir(parents=True)
-            (tmp_path / "driver" / name / "data.arrow").write_text(name)
+        (tmp_path / "driver").mkdir()
+        for name in ("rows.arrow", "train.indices.arrow", "validation.indices.arrow"):
+            (tmp_path / "driver" / name).write_text(name)
         storage.share_folder(tmp_path / "driver", "s3://workshop/run/.data-a1")
+        rows = tmp_path / "driver" / "rows.arrow"
         data = TokenisedData(
-            tmp_path / "driver" / "train", tmp_path / "driver" / "validation", "print", "s3://workshop/run/.data-a1"
+            task="causal-lm",
+            train=EncodedRows(rows, rows.with_name("train.indices.arrow")),
+            validation={"all": EncodedRows(rows, rows.with_name("validation.indices.arrow"))},
+            labels=None,
+            streams=("all",),
+            fingerprint="print",
+            shared="s3://workshop/run/.data-a1",
         )
 
         assert data.here() == data
         (tmp_path / "driver").rename(tmp_path / "another machine")
         there = data.here()
-        assert there.validation is not None
-        assert (there.train / "data.arrow").read_text() == "train"
-        assert (there.validation / "data.arrow").read_text() == "validation"
+        for found in (there.train, there.validation["all"]):
+            assert found.file.read_text() == "rows.arrow"
+            assert found.indices is not None
+            assert found.indices.read_text() == found.indices.name
         assert there.fingerprint == "print"
 
 

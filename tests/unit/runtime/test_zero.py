@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith_api.finetunejob import DeepSpeed
+from tunesmith_api.training import DeepSpeed
 from tunesmith_runtime.errors import ConfigError
 from tunesmith_runtime.train.zero import check_resumable
 

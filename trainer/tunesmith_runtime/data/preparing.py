@@ -1,109 +1,198 @@
-"""Datasets become token sequences to train on and to validate on."""
+"""Datasets become rows of tokens to train on and to validate on: on disk, and never all in memory."""
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import datasets
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from tunesmith_api.finetunejob import DataSummary, DroppedRecords, TrainingData
-from tunesmith_runtime.data.formats import ParsedDataset
-from tunesmith_runtime.data.sources import TrainingRecords
-from tunesmith_runtime.data.tokenizing import Tokens, tokenize
-from tunesmith_runtime.errors import DataError
+from tunesmith_api.data import Quality, TrainingData
+from tunesmith_runtime.data import mixing
+from tunesmith_runtime.data.encoded import EncodedRows, RowWriter
+from tunesmith_runtime.data.encoding import EncodedDataset, Encoding
+from tunesmith_runtime.data.holdout import Pool, pooled
+from tunesmith_runtime.data.kinds import CheckedRecords, RecordSource
+from tunesmith_runtime.data.overlong import check_overlong
+from tunesmith_runtime.data.records import Record
+from tunesmith_runtime.data.summing import Share, summarise
+from tunesmith_runtime.errors import ConfigError
+from tunesmith_runtime.train.recipes.recipe import Encoder, Labels, Recipe
+
+if TYPE_CHECKING:
+    from tunesmith_api.finetunejob import DataSummary
+    from tunesmith_runtime.data.quality import Cleaner
 
 VALIDATION = "validation"
+
+
+class RecordSources(Protocol):
+    """The training datasets by name, and the validation dataset if it is one of its own."""
+
+    @property
+    def train(self) -> Mapping[str, RecordSource]:
+        """Those of the spec."""
+
+    @property
+    def validation(self) -> RecordSource | None:
+        """None when there is none, or when it is a share of the training records."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """What a training run trains on.
 
-    Datasets have the columns input_ids and labels, lists of int of one length, at most maxLength. `digests` maps a
-    dataset's name, or `validation`, to the SHA-256 of its file.
+    `train_rows` are an epoch, in which rows repeat when datasets are mixed; `Encoding` says which columns they have.
+    `validation_rows` has an entry for the held-out part of each dataset, or a single one named `validation`.
+    `streams` are the names of the datasets. `digests` maps a dataset's name, or `validation`, to the SHA-256 of its
+    files.
     """
 
-    train: datasets.Dataset
-    validation: datasets.Dataset | None
-    summary: DataSummary
+    train_rows: EncodedRows
+    validation_rows: Mapping[str, EncodedRows]
+    labels: Labels | None
+    summary: "DataSummary"
     digests: Mapping[str, str]
+    streams: tuple[str, ...]
+
+    @cached_property
+    def train(self) -> datasets.Dataset:
+        """An epoch, mapped into memory."""
+        return self.train_rows.dataset()
+
+    @cached_property
+    def validation(self) -> Mapping[str, datasets.Dataset]:
+        """The validation sets, mapped into memory."""
+        return {name: rows.dataset() for name, rows in self.validation_rows.items()}
 
 
-@dataclass(frozen=True)
-class _Fitting:
-    tokens: tuple[Tokens, ...]
-    overlong: int
-    shortest: int
+def prepare(
+    data: TrainingData, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, records: RecordSources, folder: Path
+) -> Prepared:
+    """Clean, encode, split and mix the datasets; rows are written to files in `folder`.
 
-
-def prepare(data: TrainingData, tokenizer: PreTrainedTokenizerBase, records: TrainingRecords) -> Prepared:
-    """Tokenise and split the datasets; records longer than `maxLength` tokens are left out and counted.
-
-    Raises DataError when nothing is left to train or to validate on.
+    Raises ConfigError for settings that the recipe cannot follow and for shares out of proportion, and DataError for
+    records that the recipe does not learn from, and when nothing of a dataset is left to train or to validate on.
     """
-    parsed = records.train
-    digests = {name: dataset.digest for name, dataset in parsed.items()}
-    train = _fitting(parsed.values(), tokenizer, data.max_length)
-    if not train.tokens:
-        raise _all_too_long("data.train", train, data.max_length)
-    overlong, empty = train.overlong, sum(dataset.empty for dataset in parsed.values())
-    kept, held_out = train.tokens, None
-    if data.validation and data.validation.fraction is not None:
-        kept, held_out = _split(train.tokens, data.validation.fraction, data.seed)
-    elif own := records.validation:
-        digests[VALIDATION] = own.digest
-        validation = _fitting([own], tokenizer, data.max_length)
-        if not validation.tokens:
-            raise _all_too_long("data.validation.dataset", validation, data.max_length)
-        overlong, empty = overlong + validation.overlong, empty + own.empty
-        held_out = validation.tokens
-    summary = DataSummary(
-        records=len(kept),
-        validation_records=len(held_out or ()),
-        tokens=sum(len(tokens.input_ids) for tokens in kept),
-        dropped=DroppedRecords(overlong=overlong, empty=empty),
+    check_overlong(data, recipe)
+    _check_packing(data, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    checked = {
+        each.name: CheckedRecords(f"data.train: dataset {each.name}", each, records.train[each.name], recipe)
+        for each in data.train
+    }
+    labels = recipe.labels(chain.from_iterable(checked.values())) if recipe.labels else None
+    fraction = data.validation.fraction if data.validation else None
+    encoding = Encoding(data, recipe, Encoder(tokenizer, data.max_length, labels), ranked=fraction is not None)
+    digests: dict[str, str] = {}
+    cleaner = _cleaner(data.quality, digests)
+    rows = EncodedRows(folder / "rows.arrow")
+    with RowWriter(rows.file) as writer:
+        encoded = [
+            _encoded(encoding, each, cleaner, writer, name, stream)
+            for stream, (name, each) in enumerate(checked.items())
+        ]
+    digests |= {name: records.train[name].digest for name in checked}
+    empty = sum(records.train[name].empty for name in checked)
+    pools = [pooled(each, fraction) for each in encoded]
+    positions = mixing.mix(data, [pool.lengths for pool in pools])
+    validation = _held_out(rows, pools)
+    validation_records = sum(pool.held_records for pool in pools)
+    if (own := records.validation) is not None and data.validation is not None and data.validation.dataset is not None:
+        validation[VALIDATION] = EncodedRows(folder / "validation.arrow")
+        its_records = CheckedRecords("data.validation.dataset", data.validation.dataset, own, recipe)
+        with RowWriter(validation[VALIDATION].file) as writer:
+            encoded.append(_encoded(encoding, its_records, None, writer, VALIDATION, None))
+        validation_records = len(encoded[-1].rows_of_records)
+        digests[VALIDATION], empty = own.digest, empty + own.empty
+    return Prepared(
+        train_rows=_epoch(rows, data, pools, positions),
+        validation_rows=validation,
+        labels=labels,
+        summary=summarise(
+            [
+                Share(pool.name, pool.records, pool.lengths, pool.lengths[seen])
+                for pool, seen in zip(pools, positions, strict=True)
+            ],
+            encoded,
+            by_tokens=data.mixing.by == "tokens",
+            validation_records=validation_records,
+            empty=empty,
+            quality=cleaner.counts if cleaner else None,
+        ),
+        digests=digests,
+        streams=tuple(checked),
     )
-    return Prepared(_dataset(kept), _dataset(held_out) if held_out else None, summary, digests)
 
 
-def _fitting(parsed: Iterable[ParsedDataset], tokenizer: PreTrainedTokenizerBase, max_length: int) -> _Fitting:
-    tokens = [tokenize(record, tokenizer) for dataset in parsed for record in dataset.records]
-    fitting = tuple(each for each in tokens if len(each.input_ids) <= max_length)
-    return _Fitting(fitting, len(tokens) - len(fitting), min(len(each.input_ids) for each in tokens))
+def _encoded(
+    encoding: Encoding,
+    records: CheckedRecords,
+    cleaner: "Cleaner | None",
+    writer: RowWriter,
+    name: str,
+    stream: int | None,
+) -> EncodedDataset:
+    """Clean and write the records of one dataset. Raises DataError when nothing is left."""
+    seen = 0
+
+    def counted() -> Iterator[Record]:
+        nonlocal seen
+        for record in records:
+            seen += 1
+            yield record
+
+    encoded = encoding.write(name, cleaner.clean(counted()) if cleaner else counted(), writer, stream)
+    encoded.check_left(records.place, records.records.empty, removed=seen - encoded.records)
+    return encoded
 
 
-def _split(tokens: Sequence[Tokens], fraction: float, seed: int) -> tuple[tuple[Tokens, ...], tuple[Tokens, ...]]:
-    """Return the records to train on and those to hold out, both in their old order.
+def _held_out(rows: EncodedRows, pools: Sequence[Pool]) -> dict[str, EncodedRows]:
+    """Return the held-out rows of each dataset under its name, or of a single one as `validation`."""
+    return {
+        pool.name if len(pools) > 1 else VALIDATION: rows.chosen(pool.held, f"held-out-{pool.name}")
+        for pool in pools
+        if len(pool.held)
+    }
 
-    The records are ranked by a hash of the seed and their tokens, so that neither the order of the files nor
-    records that were left out decide on which side a record falls.
-    """
-    if len(tokens) < 2:
-        raise DataError(
-            "data.validation.fraction needs at least 2 records and there is 1; add records, or leave validation out"
+
+def _epoch(
+    rows: EncodedRows, data: TrainingData, pools: Sequence[Pool], positions: Sequence[mixing.Positions]
+) -> EncodedRows:
+    """Return the rows that an epoch sees, dataset by dataset; the Trainer shuffles them anew in each."""
+    order = np.concatenate([pool.kept[seen] for pool, seen in zip(pools, positions, strict=True)])
+    if data.packing == "bfd" and len(pools) > 1:
+        # Neighbours are packed together: a sequence shall hold records of all datasets, and seldom one of them twice.
+        order = np.random.default_rng(data.seed).permutation(order)
+    elif len(order) == sum(len(pool.kept) + len(pool.held) for pool in pools) and (np.diff(order) > 0).all():
+        return rows
+    return rows.chosen(order, "epoch")
+
+
+def _cleaner(quality: Quality, digests: dict[str, str]) -> "Cleaner | None":
+    """Return what cleans the training records, None when nothing is to be done; notes what it compares them with."""
+    by_default = Quality(near_similarity=quality.near_similarity, decontamination_ngram=quality.decontamination_ngram)
+    if quality == by_default:
+        return None
+    from tunesmith_runtime.data.quality import Cleaner
+    from tunesmith_runtime.data.streams import open_records
+
+    def evaluation_records() -> Iterator[Record]:
+        for number, source in enumerate(quality.decontaminate_against):
+            records = open_records(source)
+            yield from records
+            digests[f"decontaminateAgainst[{number}]"] = records.digest
+
+    return Cleaner(quality, evaluation_records())
+
+
+def _check_packing(data: TrainingData, recipe: Recipe) -> None:
+    if data.packing != "none" and not recipe.is_plain:
+        raise ConfigError(
+            f"data.packing: {data.packing} joins records to longer sequences, which is for method sft or pt of task "
+            f"causal-lm, and this is method {recipe.method} of task {recipe.task}; set it to none"
         )
-
-    def rank(index: int) -> bytes:
-        return hashlib.sha256(f"{seed}:{tokens[index].input_ids}".encode()).digest()
-
-    count = min(max(round(len(tokens) * fraction), 1), len(tokens) - 1)
-    held_out = set(sorted(range(len(tokens)), key=rank)[:count])
-    return (
-        tuple(each for index, each in enumerate(tokens) if index not in held_out),
-        tuple(each for index, each in enumerate(tokens) if index in held_out),
-    )
-
-
-def _all_too_long(field: str, fitting: _Fitting, max_length: int) -> DataError:
-    return DataError(
-        f"{field}: no record fits: data.maxLength is {max_length} tokens and the shortest of {fitting.overlong} has "
-        f"{fitting.shortest}. Raise data.maxLength or shorten the records"
-    )
-
-
-def _dataset(tokens: Iterable[Tokens]) -> datasets.Dataset:
-    rows = list(tokens)
-    return datasets.Dataset.from_dict(
-        {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
-    )

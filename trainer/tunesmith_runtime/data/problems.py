@@ -1,4 +1,4 @@
-"""Several faults of one file become one error."""
+"""Several faults of one dataset become one error."""
 
 from tunesmith_runtime.errors import DataError
 
@@ -6,10 +6,13 @@ SHOWN = 5
 
 
 class Problems:
-    """Collects what is wrong with a file, place by place; the same fault in many places is said once."""
+    """Collects what is wrong with a dataset, place by place; the same fault in many places is said once.
+
+    However many there are, only those that can be shown are kept.
+    """
 
     def __init__(self, uri: str, what: str) -> None:
-        """Take the file's URI and what a count of places is said to be, such as `lines cannot be read`."""
+        """Take the dataset's URI and what a count of places is said to be, such as `lines cannot be read`."""
         self._uri = uri
         self._what = what
         self._count = 0
@@ -18,7 +21,10 @@ class Problems:
     def add(self, place: str, fault: str) -> None:
         """Note a fault."""
         self._count += 1
-        self._places.setdefault(fault, []).append(place)
+        if fault in self._places or len(self._places) < SHOWN:
+            places = self._places.setdefault(fault, [])
+            if len(places) < SHOWN:
+                places.append(place)
 
     def raise_if_any(self, advice: str = "") -> None:
         """Raise DataError with the first faults, their places and the number of places, if there are any."""

@@ -1,165 +1,106 @@
-"""A JSON or JSONL file becomes rows, each with its place in the file."""
+"""A dataset becomes rows, each with its place in it: files of this machine or of a bucket, or a dataset of the Hub."""
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
-from tunesmith_api.finetunejob import DatasetSource
+from tunesmith_api.data import DatasetSource
 from tunesmith_runtime import storage
+from tunesmith_runtime.data.files import is_data, reader_of
+from tunesmith_runtime.data.files.compression import DAMAGE
 from tunesmith_runtime.data.problems import Problems
+from tunesmith_runtime.data.rows import Choose, Row, every_column
 from tunesmith_runtime.errors import DataError
+from tunesmith_runtime.storage import FileSet, StoredFile
 
-_BOM = b"\xef\xbb\xbf"
+
+class Rows(Protocol):
+    """The rows of a dataset, in its order, and what identifies them: a SHA-256 in hexadecimal."""
+
+    @property
+    def uri(self) -> str:
+        """Return what sentences call the dataset."""
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256."""
+
+    def read(self, choose: Choose = every_column) -> Iterator[Row]:
+        """Yield the rows, each time anew; columns that `choose` leaves out may be missing from them.
+
+        Raises DataError at the end, naming the places, when some rows cannot be read, and at once for a file that
+        cannot be read any further.
+        """
+
+
+def open_rows(source: DatasetSource) -> Rows:
+    """Find a dataset. Raises DataError, or another RunError, when it is not there or cannot be read."""
+    if source.uri.startswith("hf://"):
+        from tunesmith_runtime.data.hub import open_hub  # brings datasets, which takes seconds
+
+        return open_hub(source)
+    if source.split is not None:
+        raise DataError(f"{source.uri}: split is for hf:// only, and here it is {source.split}; leave it out")
+    files = storage.data_files(source.uri, is_data)
+    return FileRows(source.uri, _digest(files), files)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One object of the file; `place` says where it stands, such as `line 3`."""
-
-    place: str
-    value: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class RawDataset:
-    """The rows of a file, in its order, and the SHA-256 of its bytes in hexadecimal."""
+class FileRows:
+    """The rows of files, one file after the other."""
 
     uri: str
     digest: str
-    rows: tuple[Row, ...]
+    files: FileSet
+
+    def read(self, choose: Choose = every_column) -> Iterator[Row]:
+        """Yield the rows of each file, as Rows says. Nothing but a JSON document is in memory as a whole."""
+        problems: dict[str, Problems] = {}
+        found = False
+        nothing = "is empty; it must hold at least one record"
+        for file in self.files.files:
+            where = f" of {file.name}" if self.files.several else ""
+            try:
+                reader = reader_of(file)
+                if reader is None:
+                    continue
+                nothing = f"holds no records: {reader.when_empty}"
+                unread = problems.setdefault(reader.unit, Problems(self.uri, f"{reader.unit} cannot be read"))
+                for row in reader.rows(partial(_note, unread, where), choose):
+                    found = True
+                    yield replace(row, place=row.place + where) if where else row
+            except DAMAGE as error:
+                raise _unreadable(file, error) from error
+        for each in problems.values():
+            each.raise_if_any()
+        if not found:
+            reason = "holds no records: all its files are empty" if self.files.several else nothing
+            raise DataError(f"{self.uri} {reason}")
 
 
-def read_rows(source: DatasetSource) -> RawDataset:
-    """Return the objects of a JSON file (a list, or an object with the list under `data`) or of a JSONL file.
-
-    The content decides which of the two it is. A byte order mark, CRLF and blank lines are passed over. Raises
-    DataError, naming the broken lines, for a file that is missing, empty, not UTF-8 or not JSON.
-    """
-    with storage.local_file(source.uri) as path:
-        return _read(path, source.uri)
+def _note(problems: Problems, where: str, place: str, fault: str) -> None:
+    problems.add(place + where, fault)
 
 
-def _read(path: Path, uri: str) -> RawDataset:
-    name = uri if str(path) in uri or storage.in_bucket(uri) else f"{uri} ({path})"
-    if path.is_dir():
-        raise DataError(f"{name} is a folder; name a JSON or JSONL file")
-    if not path.exists():
-        raise DataError(f"{name}: no such file")
+def _digest(files: FileSet) -> str:
+    """Return the SHA-256 of a file's bytes; for several, that of their names and their own digests."""
+    each = {file.name: _digest_of(file) for file in files.files}
+    if not files.several:
+        return next(iter(each.values()))
+    lines = [f"{digest}  {name}\n" for name, digest in each.items()]
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _digest_of(file: StoredFile) -> str:
     try:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        rows = tuple(_rows(path, uri))
+        with file.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
-    if not rows:
-        raise DataError(f"{uri} holds no records: its list is empty")
-    return RawDataset(uri, digest, rows)
+        raise _unreadable(file, error) from error
 
 
-def _rows(path: Path, uri: str) -> Iterator[Row]:
-    first = next(_lines(path), None)
-    if first is None:
-        raise DataError(f"{uri} is empty; it must hold at least one record")
-    if _is_record(first[1]):
-        return _rows_of_lines(path, uri)
-    try:
-        document = json.loads(path.read_bytes().removeprefix(_BOM).decode())
-    except (ValueError, RecursionError) as error:
-        if any(_is_record(line) for _, line in _lines(path)):
-            return _rows_of_lines(path, uri)
-        raise DataError(f"{uri} is neither JSON nor JSONL: {_reason(error)}") from error
-    return _rows_of_document(document, uri)
-
-
-def _rows_of_lines(path: Path, uri: str) -> Iterator[Row]:
-    problems = Problems(uri, "lines cannot be read")
-    for number, line in _lines(path):
-        place = f"line {number}"
-        try:
-            value = json.loads(line.rstrip().decode())
-        except (ValueError, RecursionError) as error:
-            problems.add(place, _reason(error))
-            continue
-        if isinstance(value, dict):
-            yield Row(place, value)
-        else:
-            problems.add(place, _not_an_object(value))
-    problems.raise_if_any()
-
-
-def _rows_of_document(document: Any, uri: str) -> Iterator[Row]:
-    if isinstance(document, dict) and isinstance(document.get("data"), list):
-        unit, values = "data", document["data"]
-    elif isinstance(document, list):
-        unit, values = "record", document
-    else:
-        raise DataError(
-            f"{uri} holds {_kind(document)} where a list of objects is expected; "
-            "write [{...}, ...], or one object per line"
-        )
-    problems = Problems(uri, "records cannot be read")
-    for number, value in enumerate(values, start=1):
-        place = f"{unit}[{number - 1}]" if unit == "data" else f"{unit} {number}"
-        if isinstance(value, dict):
-            yield Row(place, value)
-        else:
-            problems.add(place, _not_an_object(value))
-    problems.raise_if_any()
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers from 1."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(_without_mark(stream), start=1):
-            if line.strip():
-                yield number, line
-
-
-def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
-    for index, line in enumerate(lines):
-        yield line.removeprefix(_BOM) if index == 0 else line
-
-
-def _is_record(line: bytes) -> bool:
-    """Tell whether a line is an object by itself, and not a whole document on one line, as SQuAD is published."""
-    try:
-        value = json.loads(line.decode())
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and not isinstance(value.get("data"), list)
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case json.JSONDecodeError():
-            where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-            return f"not JSON: {error.msg[:1].lower()}{error.msg[1:]} at {where}"
-        case UnicodeDecodeError():
-            return f"not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start}; save it as UTF-8"
-        case RecursionError():
-            return "not JSON that can be read: nested too deeply"
-        case _:
-            return f"not JSON: {error}"
-
-
-def _not_an_object(value: Any) -> str:
-    return f"{_kind(value)} where an object is expected"
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case _:
-            return "one object"
+def _unreadable(file: StoredFile, error: Exception) -> DataError:
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return DataError(f"{file.uri} cannot be read: {reason}")

@@ -45,8 +45,61 @@ class PlainText:
     text: str
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A text inside a context, and the index of its first character there."""
+
+    text: str
+    start: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question whose answer stands in a context; without answers it cannot be told from the context."""
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...]
+
+
 Answerable = Conversation | Completion
-Record = Answerable | PlainText
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two answers to one prompt, the better one first; both are of one kind and share all but the answer."""
+
+    chosen: Answerable
+    rejected: Answerable
+
+
+@dataclass(frozen=True)
+class Rated:
+    """An answer that is wanted or not."""
+
+    answer: Answerable
+    desirable: bool
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """A text, or a pair of them, and its class, its classes, or a number to predict."""
+
+    text: str
+    text_pair: str | None
+    label: str | float | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaggedTokens:
+    """Words, and a tag for each."""
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+Record = Answerable | PlainText | Question | Preference | Rated | LabelledText | TaggedTokens
 
 
 def references(record: Answerable) -> tuple[str, ...]:
@@ -62,3 +115,12 @@ def shown_prompt(record: Answerable) -> str:
     if len(turns) == 1:
         return turns[0].content
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+
+
+def as_conversation(record: Question) -> Conversation | None:
+    """Return the question on its context as a turn of a chat, or None when there is no answer to learn."""
+    distinct = tuple(dict.fromkeys(answer.text for answer in record.answers if answer.text.strip()))
+    if not distinct:
+        return None
+    asked = f"{record.question}\n\n{record.context}" if record.context.strip() else record.question
+    return Conversation((Message("user", asked), Message(ASSISTANT, distinct[0])), distinct)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
+from tunesmith_api.data import DatasetSource
 from tunesmith_api.evaljob import MetricResult, Suite
-from tunesmith_api.finetunejob import DatasetSource, PublishedModel
+from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_api.gates import judge
 from tunesmith_api.uris import join
 from tunesmith_runtime import storage
-from tunesmith_runtime.data.formats import read_records
+from tunesmith_runtime.data.streams import read_records
 from tunesmith_runtime.evaluate.report import Evaluation, MeasuredSuite, render
 from tunesmith_runtime.evaluate.samples import LoadedSuite, Sample
 from tunesmith_runtime.progress import ProgressReporter

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunesmith_api.contract import RunIdentity
@@ -15,6 +14,7 @@ from tunesmith_api.gates import number
 from tunesmith_api.metrics import METRICS, Metric, improvement
 from tunesmith_runtime.evaluate.charts import Bar, Distribution, bar_chart, histograms
 from tunesmith_runtime.evaluate.samples import MEAN_NLL, AnswerSample, Sample, SuiteResult
+from tunesmith_runtime.pages import templates
 
 # Rows of a suite's two short tables, and of its long one; samples/*.jsonl hold them all.
 HIGHLIGHTS = 5
@@ -98,17 +98,14 @@ class _SuiteView:
 
 def render(evaluation: Evaluation) -> str:
     """Return the report as one HTML document that loads nothing else; text of models and data is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        evaluation=evaluation,
-        metrics=[_metric_row(result) for result in evaluation.results],
-        suites=[_suite_view(measured, evaluation.results) for measured in evaluation.suites],
+    return (
+        templates(Path(__file__).with_name("templates"))
+        .get_template("report.html.j2")
+        .render(
+            evaluation=evaluation,
+            metrics=[_metric_row(result) for result in evaluation.results],
+            suites=[_suite_view(measured, evaluation.results) for measured in evaluation.suites],
+        )
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tunesmith_api.evaljob import Suite
-from tunesmith_runtime.data.records import Record
+from tunesmith_runtime.data.streams import TextRecord
 
 # The score of one text of a perplexity suite.
 MEAN_NLL = "nllPerToken"
@@ -16,7 +16,7 @@ class LoadedSuite:
     """A suite with the records of its file; `empty` counts those left out for an empty answer or text."""
 
     suite: Suite
-    records: tuple[Record, ...]
+    records: tuple[TextRecord, ...]
     empty: int
 
 

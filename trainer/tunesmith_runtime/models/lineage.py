@@ -12,6 +12,7 @@ from huggingface_hub import ModelCardData
 
 from tunesmith_api.contract import TrainRun
 from tunesmith_api.finetunejob import DataSummary, TrainingProgress
+from tunesmith_api.training import Task
 
 LINEAGE = "lineage.json"
 CARD = "README.md"
@@ -20,6 +21,15 @@ ADAPTER = "adapter"
 # What a model's behaviour depends on; cards, lineage and training states are left out of its digest.
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
 _NOT_MODEL_FILES = {LINEAGE, "trainer_state.json"}
+# The Hugging Face Hub's names of what models do. A reward model is a classifier there.
+_PIPELINES: dict[Task, str] = {
+    "causal-lm": "text-generation",
+    "masked-lm": "fill-mask",
+    "seq2seq-lm": "text2text-generation",
+    "sequence-classification": "text-classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
+}
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "ray", "tunesmith")
 
 
@@ -42,7 +52,7 @@ def describe_model(
     summary: DataSummary,
     progress: TrainingProgress | None,
 ) -> str:
-    """Write lineage.json and the model card into `staged`; return the model's digest."""
+    """Write lineage.json and the model card into `staged`; return the digest of the model, or the adapter, there."""
     digest = model_digest(staged)
     settings = config.model_dump(
         mode="json", by_alias=True, exclude_none=True, include={"model", "data", "method", "training"}
@@ -63,18 +73,28 @@ def describe_model(
         "createdAt": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     (staged / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
-    (staged / CARD).write_text(_card(config, summary, progress, digest, packages), encoding="utf-8")
+    (staged / CARD).write_text(_card(staged, config, summary, progress, digest, packages), encoding="utf-8")
     return digest
 
 
 def _card(
-    config: TrainRun, summary: DataSummary, progress: TrainingProgress | None, digest: str, packages: Mapping[str, str]
+    staged: Path,
+    config: TrainRun,
+    summary: DataSummary,
+    progress: TrainingProgress | None,
+    digest: str,
+    packages: Mapping[str, str],
 ) -> str:
+    # This brings transformers, which takes seconds; what is wrong with the data is found before.
+    from tunesmith_runtime.models.tasks import is_adapter_folder, task_of_folder
+
     base = config.model.removeprefix("hf://").partition("@")[0]
+    task, alone = task_of_folder(staged), is_adapter_folder(staged)
+    how = "It holds the adapter alone: load it with PEFT onto the base model. " if alone else ""
     data = ModelCardData(
-        base_model=base if config.model.startswith("hf://") else None,
-        library_name="transformers",
-        pipeline_tag="text-generation",
+        base_model=base if alone or config.model.startswith("hf://") else None,
+        library_name="peft" if alone else "transformers",
+        pipeline_tag=_PIPELINES[task] if task else None,
         tags=["tunesmith", config.method.type, config.method.adapter.type],
     )
     rows = {
@@ -94,7 +114,7 @@ def _card(
     return (
         f"---\n{data.to_yaml()}\n---\n\n# {config.run.name}\n\n"
         f"Fine-tuned by the FineTuneJob {config.run.namespace}/{config.run.name} with Tunesmith. "
-        f"`{LINEAGE}` in this folder holds the digests of everything it was made from.\n\n"
+        f"{how}`{LINEAGE}` in this folder holds the digests of everything it was made from.\n\n"
         f"| | |\n|---|---|\n{table}\n"
     )
 

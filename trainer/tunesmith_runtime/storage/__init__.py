@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -12,17 +12,20 @@ from tunesmith_api.contract import VOLUMES_VARIABLE
 from tunesmith_runtime.errors import ConfigError, DataError, ModelError, NotWritableError
 from tunesmith_runtime.storage import buckets, folders, objects
 from tunesmith_runtime.storage.buckets import BucketDestination
+from tunesmith_runtime.storage.filesets import FileSet, Selection, StoredFile
 from tunesmith_runtime.storage.folders import FolderDestination
 from tunesmith_runtime.storage.scratch import scratch
 
 __all__ = [
     "Destination",
+    "FileSet",
+    "StoredFile",
+    "data_files",
     "delete_folder",
     "destination",
     "ensure_writable",
     "fetch_folder",
     "in_bucket",
-    "local_file",
     "local_path",
     "model_path",
     "share_folder",
@@ -68,19 +71,14 @@ def local_path(uri: str) -> Path:
     return Path(volumes, authority, path)
 
 
-@contextmanager
-def local_file(uri: str) -> Iterator[Path]:
-    """Give the path of a file to read; it need not exist. An object of S3 is downloaded, and deleted afterwards.
+def data_files(uri: str, wanted: Callable[[str], bool]) -> FileSet:
+    """Return the files that a pvc://, file:// or s3:// URI of a file, a folder or a glob pattern names.
 
-    Raises DataError when S3 does not give it.
+    Of a folder or a pattern, hidden files and those whose name `wanted` does not take are passed over. Objects of S3
+    are downloaded, and deleted with the FileSet. Raises DataError when there is no such file or S3 does not give it.
     """
-    if not in_bucket(uri):
-        yield local_path(uri)
-        return
-    with tempfile.TemporaryDirectory(dir=scratch(), prefix="file-") as folder:
-        path = Path(folder, "object")
-        objects.get(uri, path, DataError)
-        yield path
+    selection = Selection(uri, wanted, DataError)
+    return selection.in_buckets() if in_bucket(uri) else selection.in_folders(local_path)
 
 
 def model_path(uri: str) -> Path:

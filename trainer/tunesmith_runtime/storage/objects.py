@@ -88,9 +88,21 @@ def listing(uri: str, refusal: type[RunError]) -> dict[str, Stored]:
     return objects
 
 
-def get(uri: str, path: Path, refusal: type[RunError]) -> None:
-    """Copy an object to the file `path`."""
-    get_all(uri, {path: uri}, refusal)
+def get_if_there(uri: str, path: Path, refusal: type[RunError]) -> bool:
+    """Copy an object to the file `path`. Return whether there is an object of this name."""
+    with _told(uri, refusal, "read"):
+        try:
+            _store().get([_key(uri)], [str(path)], max_concurrency=1)
+        except FileNotFoundError as error:
+            if _code(getattr(error.__cause__, "response", {})) in _NO_OBJECT:
+                return False
+            raise
+    return True
+
+
+def missing(uri: str, refusal: type[RunError]) -> RunError:
+    """Return the error to raise where neither an object nor a folder has this name."""
+    return refusal(f"{uri}: no such object in bucket {uris.split(uri).authority} at {endpoint() or 'AWS'}")
 
 
 def get_all(uri: str, files: Mapping[Path, str], refusal: type[RunError]) -> None:
@@ -178,7 +190,7 @@ def _explained(error: Exception, uri: str, refusal: type[RunError], action: Acti
 
 
 def _answered(answer: Mapping[str, Any], uri: str, refusal: type[RunError], action: Action) -> RunError:
-    code = str(answer.get("Error", {}).get("Code", ""))
+    code = _code(answer)
     said = " ".join(str(answer.get("Error", {}).get("Message", "")).split()) or code
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     bucket, where = uris.split(uri).authority, endpoint() or "AWS"
@@ -189,7 +201,7 @@ def _answered(answer: Mapping[str, Any], uri: str, refusal: type[RunError], acti
     if code in _NO_BUCKET:
         return refusal(f"{uri}: there is no bucket {bucket} at {where}; create it, or correct the URI or the endpoint")
     if code in _NO_OBJECT:
-        return refusal(f"{uri}: no such object in bucket {bucket} at {where}")
+        return missing(uri, refusal)
     if code in _WRONG_KEYS:
         return refusal(
             f"{uri}: S3 at {where} refuses the credentials: {said}; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
@@ -204,6 +216,10 @@ def _answered(answer: Mapping[str, Any], uri: str, refusal: type[RunError], acti
             f"bucket {bucket}"
         )
     return refusal(f"{uri}: S3 at {where} refuses to {action} it ({status} {code}): {said}")
+
+
+def _code(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _one_line(error: BaseException) -> str:

@@ -72,7 +72,8 @@ class BucketStore:
     def _downloaded(self, step: int, files: Mapping[str, objects.Stored], folder: Path) -> Manifest | None:
         """Bring `folder` to what the manifest says; return the manifest, or None when that cannot be done."""
         folder.mkdir(exist_ok=True)
-        objects.get(self._object(step, MANIFEST), folder / MANIFEST, NotWritableError)
+        if not objects.get_if_there(self._object(step, MANIFEST), folder / MANIFEST, NotWritableError):
+            return None
         manifest = Manifest.read(folder)
         if manifest is None or manifest.holds(folder):
             return manifest

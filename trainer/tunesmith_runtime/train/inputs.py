@@ -7,36 +7,42 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets import Dataset
-
 from tunesmith_api.contract import TrainRun
-from tunesmith_api.finetunejob import TrainingData
+from tunesmith_api.data import TrainingData
+from tunesmith_api.training import Task
 from tunesmith_api.uris import join
 from tunesmith_runtime import storage
-
-TRAIN = "train"
-VALIDATION = "validation"
+from tunesmith_runtime.data.encoded import EncodedRows
+from tunesmith_runtime.data.preparing import Prepared
+from tunesmith_runtime.train.recipes.recipe import Labels, Recipe
 
 
 @dataclass(frozen=True)
 class TokenisedData:
-    """Folders of tokenised datasets: columns input_ids, labels, and seq_lengths when packed.
+    """The rows to train and to validate on, in files that `EncodedRows.dataset` maps, all in one folder.
 
-    `fingerprint` names what they were made from, so that a checkpoint is not continued on other data. `shared` is
-    where machines that do not see the folders get them.
+    `streams` are the names of the datasets. `fingerprint` names what the rows were made from, so that a checkpoint is
+    not continued on other data. `shared` is where machines that do not see the folder get it.
     """
 
-    train: Path
-    validation: Path | None
+    task: Task
+    train: EncodedRows
+    validation: Mapping[str, EncodedRows]
+    labels: Labels | None
+    streams: tuple[str, ...]
     fingerprint: str
     shared: str | None = None
 
     def here(self) -> "TokenisedData":
-        """Return the same data as folders that this machine sees."""
-        if self.shared is None or self.train.is_dir():
+        """Return the same data in files that this machine sees."""
+        if self.shared is None or self.train.file.is_file():
             return self
         folder = storage.fetch_folder(self.shared)
-        return replace(self, train=folder / TRAIN, validation=self.validation and folder / VALIDATION)
+        return replace(
+            self,
+            train=self.train.inside(folder),
+            validation={name: rows.inside(folder) for name, rows in self.validation.items()},
+        )
 
 
 @contextmanager
@@ -47,33 +53,47 @@ def shared(data: TokenisedData, config: TrainRun) -> Iterator[TokenisedData]:
         return
     uri = join(config.checkpoints.uri, f".data-a{config.run.attempt}")
     storage.delete_folder(uri)
-    storage.share_folder(data.train.parent, uri)
+    storage.share_folder(data.train.file.parent, uri)
     try:
         yield replace(data, shared=uri)
     finally:
         storage.delete_folder(uri)
 
 
-def save(
-    train: Dataset, validation: Dataset | None, data: TrainingData, digests: Mapping[str, str], folder: Path
-) -> TokenisedData:
-    """Write the datasets below `folder`, packed if the spec says so."""
-    if data.packing == "bfd":
-        from trl import pack_dataset
+def save(data: Prepared, config: TrainRun, recipe: Recipe, folder: Path) -> TokenisedData:
+    """Return the rows as the workers see them: the files as they are, or packed in others that take their place.
 
-        train = pack_dataset(train, seq_length=data.max_length, strategy="bfd")
-        validation = validation and pack_dataset(validation, seq_length=data.max_length, strategy="bfd")
-    train.save_to_disk(str(folder / TRAIN))
-    if validation is not None:
-        validation.save_to_disk(str(folder / VALIDATION))
+    `folder` is the one that the data was prepared in.
+    """
+    train, validation = data.train_rows, dict(data.validation_rows)
+    if config.data.packing == "bfd":
+        length = config.data.max_length
+        train = _packed(train, length, folder / "packed" / "train.arrow")
+        validation = {
+            name: _packed(rows, length, folder / "packed" / f"validation-{name}.arrow")
+            for name, rows in validation.items()
+        }
+        for file in folder.glob("*.arrow"):
+            file.unlink()
     return TokenisedData(
-        train=folder / TRAIN,
-        validation=folder / VALIDATION if validation is not None else None,
-        fingerprint=fingerprint(data, digests),
+        task=recipe.task,
+        train=train,
+        validation=validation,
+        labels=data.labels,
+        streams=data.streams,
+        fingerprint=fingerprint(config.data, recipe, data.digests),
     )
 
 
-def fingerprint(data: TrainingData, digests: Mapping[str, str]) -> str:
-    """Return a SHA-256 over the settings and the bytes of the datasets."""
-    parts = json.dumps([data.to_json(), dict(sorted(digests.items()))], sort_keys=True)
+def fingerprint(data: TrainingData, recipe: Recipe, digests: Mapping[str, str]) -> str:
+    """Return a SHA-256 over what the rows depend on: the settings, the recipe and the bytes of the datasets."""
+    parts = json.dumps([data.to_json(), recipe.task, recipe.method, dict(sorted(digests.items()))], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _packed(rows: EncodedRows, max_length: int, file: Path) -> EncodedRows:
+    from tunesmith_runtime.train.packing import pack
+
+    file.parent.mkdir(exist_ok=True)
+    pack(rows.dataset(), max_length, file)
+    return EncodedRows(file)

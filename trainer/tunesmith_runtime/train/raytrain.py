@@ -78,12 +78,12 @@ def _fit(config: TrainRun, loop: dict[str, Any], ray_cluster: Cluster | None) ->
 
 def _worker(loop: dict[str, Any]) -> None:
     """Run in each of Ray Train's workers."""
-    from tunesmith_runtime.train import sft
+    from tunesmith_runtime.train import loop as training_loop
 
     config = run_config.validate_json(loop["config"])
     assert isinstance(config, TrainRun)  # noqa: S101 - written by `train` above
     try:
-        sft.train(config, loop["data"], loop["staged"], loop["reporter"])
+        training_loop.train(config, loop["data"], loop["staged"], loop["reporter"])
     except Exception as error:
         failure = as_run_error(error)
         if failure is error:

@@ -6,7 +6,7 @@ from tunesmith_api.contract import TrainResult, TrainRun
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_runtime import storage
 from tunesmith_runtime.data.sources import read_training_data
-from tunesmith_runtime.models.lineage import LINEAGE, describe_model, model_digest
+from tunesmith_runtime.models.lineage import ADAPTER, LINEAGE, describe_model, model_digest
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import environment
 
@@ -24,20 +24,27 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
     environment.prepare(config)
 
     from tunesmith_runtime.data.preparing import prepare
+    from tunesmith_runtime.models.adapters import check_adapter
     from tunesmith_runtime.models.loading import load_tokenizer
-    from tunesmith_runtime.train import inputs, raytrain
+    from tunesmith_runtime.models.tasks import infer_task
+    from tunesmith_runtime.train import inputs, raytrain, recipes, report
+    from tunesmith_runtime.train.history import history_file
 
+    formats = {source.format for source in config.data.train}
+    task = infer_task(base, formats, config.method.type, config.task)
+    recipe = recipes.find(task, config.method.type)
+    check_adapter(base, config.method.adapter, task, reward=config.method.type == "rm")
     reporter.update(stage="preparing the data")
-    data = prepare(config.data, load_tokenizer(base), records)
-    reporter.update(data=data.summary, stage="loading the model")
     with (
         target.published(f"-{config.run.attempt}") as staged,
         ThreadPoolExecutor(1) as pool,
         storage.workspace(config.checkpoints.uri, ".data-") as folder,
     ):
-        # This reads the whole base model: beside training, not before it.
+        # This reads the whole base model: beside the other work, not before it.
         base_digest = pool.submit(model_digest, base)
-        saved = inputs.save(data.train, data.validation, config.data, data.digests, folder)
+        data = prepare(config.data, recipe, load_tokenizer(base, task), records, folder)
+        reporter.update(data=data.summary, stage="loading the model")
+        saved = inputs.save(data, config, recipe, folder)
         with inputs.shared(saved, config) as data_of_all:
             raytrain.train(config, data_of_all, staged, reporter)
         reporter.update(stage="publishing the model")
@@ -49,5 +56,6 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
             summary=data.summary,
             progress=reporter.read().training,
         )
-    adapter = config.method.adapter.type != "full"
+        report.publish(history_file(config.checkpoints.uri), staged)
+        adapter = (staged / ADAPTER).is_dir() or (staged / "adapter_config.json").is_file()
     return TrainResult(model=PublishedModel(uri=config.output.uri, digest=digest, adapter=adapter))

@@ -1,56 +1,83 @@
 """How fast training goes, and how long it still takes."""
 
+import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tunesmith_api.finetunejob import TrainingProgress
+from tunesmith_api.finetunejob import StepTime, StreamProgress, TrainingProgress
 from tunesmith_runtime.progress import ProgressReporter
+from tunesmith_runtime.train import group
+from tunesmith_runtime.train.counting import Counts, TokenCounter
+from tunesmith_runtime.train.flops import Tower, training_flops
+from tunesmith_runtime.train.history import History
+from tunesmith_runtime.train.stragglers import WorkerReport, nodes, peak_memory, stragglers, worker_name
+from tunesmith_runtime.train.timing import SECTIONS, Section, Timeline
 
 # At most one progress document and log line in this many seconds, besides those at the first and the last step.
 REPORT_SECONDS = 1.0
+# All workers tell each other how they do about once in this time: it takes milliseconds.
+GATHER_SECONDS = 10.0
+# Speeds are those of so many steps, so that they show a change.
+WINDOW_STEPS = 50
+
+StreamLosses = Callable[[], Mapping[int, tuple[float, int]]]
 
 
-@dataclass
-class TokenCounter:
-    """Wraps a data collator and counts the tokens of the batches that it makes."""
+@dataclass(frozen=True)
+class Work:
+    """What a device has to do and can: the towers of its model, and its peak in FLOP/s, None when it is not known.
 
-    collate: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
-    real: int = 0
-    computed: int = 0
+    `forwards` counts a method's further forward passes. `own` names the sections in which it waits for no other worker.
+    """
 
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return the batch, having counted its tokens with and without padding."""
-        batch = self.collate(examples)
-        self.computed += batch["input_ids"].numel()
-        self.real += sum(len(example["input_ids"]) for example in examples)
-        return batch
+    towers: tuple[Tower, ...] = ()
+    forwards: int = 0
+    peak: float | None = None
+    own: tuple[Section, ...] = ("data", "forward", "backward", "optimizer")
 
-    @property
-    def real_ratio(self) -> float:
-        """Real tokens over computed tokens so far, in (0, 1]."""
-        return self.real / self.computed if self.computed else 1.0
+
+class _Moment(NamedTuple):
+    time: float
+    step: int
+    counts: Counts
+    sections: Mapping[Section, float]
 
 
 @dataclass
 class ProgressCallback(TrainerCallback):
-    """Reports steps, loss, speed and the expected end."""
+    """Reports steps, loss, speed and the expected end. Every worker of a run has one; that of rank 0 reports.
+
+    `gather` hands every worker what each of them gave, in the order of their ranks. All must call it at the same steps:
+    rank 0 says each time at which step they do again. `streams` names the datasets, `held_out` the sets of validation
+    records when there are several.
+    """
 
     reporter: ProgressReporter
     tokens: TokenCounter
-    workers: int
+    timeline: Timeline = field(default_factory=Timeline)
+    work: Work = Work()
+    streams: Sequence[str] = ()
+    held_out: Sequence[str] = ()
+    stream_losses: StreamLosses | None = None
+    history: History | None = None
+    workers: int = 1
+    gather: Callable[[WorkerReport], list[WorkerReport]] = group.gather
     clock: Callable[[], float] = time.monotonic
-    _started: float = field(default=0.0, init=False)
-    _first_step: int = field(default=0, init=False)
+    _began: _Moment | None = field(default=None, init=False)
+    _window: deque[_Moment] = field(default_factory=lambda: deque(maxlen=WINDOW_STEPS + 1), init=False)
     _warm: bool = field(default=False, init=False)
-    _tokens_before: int = field(default=0, init=False)
+    _next_gather: int = field(default=0, init=False)
+    _gathered: int = field(default=-1, init=False)
+    _all: list[WorkerReport] = field(default_factory=list, init=False)
     _reported: float = field(default=float("-inf"), init=False)
     _metrics: dict[str, float] = field(default_factory=dict, init=False)
+    _losses: dict[int, float] = field(default_factory=dict, init=False)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -59,6 +86,9 @@ class ProgressCallback(TrainerCallback):
         for logged in state.log_history:
             self._metrics.update(logged)
         self._begin(state)
+        self._next_gather = state.global_step + 2  # the first of which is not counted
+        if self.history is not None and state.is_world_process_zero:
+            self.history.begin(state.global_step, state.log_history)
 
     def on_log(
         self,
@@ -68,47 +98,153 @@ class ProgressCallback(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Take up the newest numbers, and report them when it is time."""
-        self._metrics.update(logs or {})
-        if not self._warm and state.global_step > self._first_step:
-            self._warm = True
+        """Take up the newest numbers, tell the other workers, and report when it is time."""
+        logs = logs or {}
+        if "train_runtime" in logs:
+            return  # the Trainer's summary: all of it has been said
+        self._metrics.update(logs)
+        evaluated = any(name.startswith("eval_") and name.endswith("loss") for name in logs)
+        late = self.clock() - self._reported >= REPORT_SECONDS
+        due = late or evaluated or state.global_step >= state.max_steps
+        if not self._warm and self._began is not None and state.global_step > self._began.step:
+            self._warm = due = True
             self._begin(state)  # the first step allocates and warms up: it would spoil the estimate
-            self._report(state)
-        elif self.clock() - self._reported >= REPORT_SECONDS or state.global_step >= state.max_steps:
-            self._report(state)
+        elif state.global_step > self._window[-1].step:
+            self._window.append(self._now(state))
+        self._gather(state, due=due)
+        if state.is_world_process_zero and due:
+            self._report(state, evaluated=evaluated)
 
     def _begin(self, state: TrainerState) -> None:
-        self._started = self.clock()
-        self._first_step = state.global_step
-        self._tokens_before = self.tokens.real
+        self._began = self._now(state)
+        self._window.clear()
+        self._window.append(self._began)
 
-    def _report(self, state: TrainerState) -> None:
+    def _now(self, state: TrainerState) -> _Moment:
+        return _Moment(self.clock(), state.global_step, self.tokens.counts, self.timeline.totals())
+
+    def _gather(self, state: TrainerState, *, due: bool) -> None:
+        step = state.global_step
+        if self.workers == 1:
+            if due:
+                self._all = [self._own(state)]
+                self._take_losses(self._all)
+        elif step > self._gathered and (step >= self._next_gather or step >= state.max_steps):
+            self._gathered = step
+            self._all = self.gather(self._own(state))
+            self._take_losses(self._all)
+            self._next_gather = self._all[0].next_gather
+        elif self._all and state.is_world_process_zero:
+            self._all[0] = self._own(state, losses=False)
+
+    def _own(self, state: TrainerState, *, losses: bool = True) -> WorkerReport:
+        first, last = self._window[0], self._window[-1]
+        steps, seconds, counts = last.step - first.step, last.time - first.time, last.counts.minus(first.counts)
+        spent = {section: last.sections[section] - first.sections[section] for section in SECTIONS}
+        return WorkerReport(
+            name=worker_name(),
+            steps=steps,
+            seconds=seconds,
+            own_seconds=sum(spent[section] for section in self.work.own) / steps if steps else 0.0,
+            counts=counts,
+            memory_bytes=peak_memory(),
+            busy_seconds=seconds - spent["checkpoint"] - spent["evaluation"],
+            flops=training_flops(self.work.towers, counts, forwards=self.work.forwards) if self.work.towers else 0.0,
+            peak=self.work.peak,
+            streams=dict(self.stream_losses()) if losses and self.stream_losses else {},
+            next_gather=state.global_step + max(1, round(GATHER_SECONDS * steps / seconds)) if seconds else 0,
+        )
+
+    def _take_losses(self, reports: Sequence[WorkerReport]) -> None:
+        for stream in {stream for report in reports for stream in report.streams}:
+            found = [report.streams[stream] for report in reports if stream in report.streams]
+            tokens = sum(count for _, count in found)
+            if tokens:
+                self._losses[stream] = sum(loss for loss, _ in found) / tokens
+
+    def _report(self, state: TrainerState, *, evaluated: bool) -> None:
         self._reported = self.clock()
-        seconds, steps = self._reported - self._started, state.global_step - self._first_step
-        speed = self.workers * (self.tokens.real - self._tokens_before) / seconds if steps else None
-        remaining = (state.max_steps - state.global_step) * seconds / steps if steps else None
-        progress = TrainingProgress(
+        progress = self._progress(state)
+        self.reporter.update(state="Running", stage="training", training=progress)
+        shown = progress.to_json()
+        if self.history is not None:
+            row = {name: value for name, value in shown.items() if name not in {"nodes", "eta"}}
+            self.history.append(row, always=evaluated or state.global_step >= state.max_steps)
+        line = " ".join(f"{name}={value}" for name, value in shown.items() if not isinstance(value, dict | list))
+        print(line, flush=True)  # noqa: T201 - the run's log
+
+    def _progress(self, state: TrainerState) -> TrainingProgress:
+        reports = [report for report in self._all if report.seconds > 0]
+        real, computed, samples = (
+            sum(getattr(report.counts, name) / report.seconds for report in reports)
+            for name in ("real", "computed", "samples")
+        )
+        return TrainingProgress(
             step=state.global_step,
             total_steps=state.max_steps,
             epoch=round(state.epoch or 0.0, 3),
             percent=min(100, 100 * state.global_step // max(state.max_steps, 1)),
             loss=_rounded(self._metrics.get("loss")),
-            eval_loss=_rounded(self._metrics.get("eval_loss")),
+            eval_loss=_rounded(self._eval_loss()),
             learning_rate=self._metrics.get("learning_rate"),
-            tokens_per_second=round(speed, 1) if speed else None,
+            grad_norm=_rounded(self._metrics.get("grad_norm")),
+            tokens_per_second=round(real, 1) if reports else None,
+            padded_tokens_per_second=round(computed, 1) if reports else None,
+            samples_per_second=round(samples, 2) if reports else None,
             real_token_ratio=round(self.tokens.real_ratio, 4),
-            eta=_in_seconds(remaining),
+            mfu=_mfu(reports),
+            memory_bytes=max((report.memory_bytes for report in self._all), default=None),
+            step_time=self._step_time(),
+            nodes=nodes(reports) if self.workers > 1 else (),
+            stragglers=stragglers(reports),
+            streams=self._streams(),
+            eta=self._eta(state),
         )
-        self.reporter.update(state="Running", stage="training", training=progress)
-        shown = progress.to_json()
-        print(" ".join(f"{name}={value}" for name, value in shown.items()), flush=True)  # noqa: T201 - the run's log
+
+    def _eval_loss(self) -> float | None:
+        """Return the loss on all validation records; on several sets of them, the mean of their losses."""
+        if "eval_loss" in self._metrics:
+            return self._metrics["eval_loss"]
+        found = self._eval_losses().values()
+        return sum(found) / len(found) if found else None
+
+    def _eval_losses(self) -> dict[str, float]:
+        logged = {name: self._metrics.get(f"eval_{name}_loss") for name in self.held_out}
+        return {name: loss for name, loss in logged.items() if loss is not None}
+
+    def _streams(self) -> tuple[StreamProgress, ...]:
+        held_out = self._eval_losses()
+        losses = {self.streams[stream]: loss for stream, loss in sorted(self._losses.items())}
+        names = [name for name in self.streams if name in losses] + [name for name in held_out if name not in losses]
+        return tuple(
+            StreamProgress(name=name[:63], loss=_rounded(losses.get(name)), eval_loss=_rounded(held_out.get(name)))
+            for name in names[:64]
+        )
+
+    def _step_time(self) -> StepTime | None:
+        first, last = self._window[0], self._window[-1]
+        steps = last.step - first.step
+        if not steps:
+            return None
+        spent = {section: (last.sections[section] - first.sections[section]) / steps for section in SECTIONS}
+        return StepTime(**{section: round(max(seconds, 0.0), 5) for section, seconds in spent.items()})
+
+    def _eta(self, state: TrainerState) -> datetime | None:
+        """Return when training ends if it goes on as it has gone since it began, evaluations and all."""
+        if self._began is None or state.global_step == self._began.step:
+            return None
+        seconds = (self._reported - self._began.time) / (state.global_step - self._began.step)
+        left = timedelta(seconds=(state.max_steps - state.global_step) * seconds)
+        return (datetime.now(UTC) + left).replace(microsecond=0)
+
+
+def _mfu(reports: Sequence[WorkerReport]) -> float | None:
+    peaks = [report.peak for report in reports if report.peak and report.busy_seconds > 0]
+    if not reports or len(peaks) < len(reports):
+        return None
+    return round(sum(report.flops / report.busy_seconds for report in reports) / sum(peaks), 4)
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
-
-
-def _in_seconds(seconds: float | None) -> datetime | None:
-    if seconds is None:
-        return None
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).replace(microsecond=0)
+    """Return a number as status can hold it: six places, and None for what is no number, as of gradients too large."""
+    return round(value, 6) if value is not None and math.isfinite(value) else None

@@ -12,7 +12,7 @@ import torch
 from transformers import Trainer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from tunesmith_api.finetunejob import DeepSpeed
+from tunesmith_api.training import DeepSpeed
 from tunesmith_runtime.errors import ConfigError, RunError
 
 

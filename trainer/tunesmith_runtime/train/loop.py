@@ -1,0 +1,158 @@
+"""What each worker of a training run does, whatever the method: load, train from the last checkpoint, save."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
+
+from tunesmith_api.contract import TrainRun
+from tunesmith_api.finetunejob import CheckpointRecord
+from tunesmith_api.uris import join
+from tunesmith_runtime import process, storage
+from tunesmith_runtime.errors import RunError, StorageFullError
+from tunesmith_runtime.models.adapters import apply_adapter
+from tunesmith_runtime.models.loading import load_model, load_tokenizer
+from tunesmith_runtime.models.publishing import save_model
+from tunesmith_runtime.progress import ProgressReporter
+from tunesmith_runtime.train import checkpoints, group, recipes, zero
+from tunesmith_runtime.train.arguments import training_arguments
+from tunesmith_runtime.train.buckets import use_buckets
+from tunesmith_runtime.train.checkpoints import Checkpoint, CheckpointStore
+from tunesmith_runtime.train.history import history_file
+from tunesmith_runtime.train.inputs import TokenisedData
+from tunesmith_runtime.train.packing import check_packed_apart
+from tunesmith_runtime.train.recipes.recipe import Setup
+from tunesmith_runtime.train.watching import watch
+
+# How often a method passes each token through a model that does not learn.
+_REFERENCE_PASSES = {"dpo": 1, "kto": 1}
+
+
+@dataclass
+class CheckpointCallback(TrainerCallback):
+    """Makes each checkpoint complete as soon as the Trainer has written it."""
+
+    config: TrainRun
+    store: CheckpointStore
+    fingerprint: str
+    reporter: ProgressReporter
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Put the staged checkpoint in its place once every worker has written its part, and report it."""
+        group.wait_for_all()
+        wanted, step = self.config.checkpoints, state.global_step
+        self.store.complete(step, self.fingerprint, wanted.keep)
+        if state.is_world_process_zero:
+            self.reporter.update(checkpoint=CheckpointRecord(step=step, uri=join(wanted.uri, f"checkpoint-{step}")))
+
+
+@dataclass
+class DeepSpeedCallback(TrainerCallback):
+    """Looks at what training is about to begin with."""
+
+    trainer: Trainer
+    check_packed: bool
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Raise RunError when it is not DeepSpeed, or when a model whose weights are spread cannot be packed for."""
+        zero.check_wrapped(self.trainer)
+        if self.check_packed:
+            check_packed_apart(self.trainer.accelerator.unwrap_model(self.trainer.model))
+
+
+def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: ProgressReporter) -> None:
+    """Train on this worker, from the last complete checkpoint if there is one; rank 0 saves the model to `staged`.
+
+    Raises RunError with what a user can do about it.
+    """
+    torch.set_num_threads(max(1, process.cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    if config.deepspeed is not None:
+        zero.prepare()
+    data = data.here()
+    store = checkpoints.store(config.checkpoints.uri)
+    store.prepare()
+    group.wait_for_all()
+    arguments = training_arguments(config, store, validates=bool(data.validation))
+    # Before the model, and kept: with ZeRO-3 each worker then loads its part of the weights only.
+    common = TrainingArguments(**arguments)
+    resume = store.latest(data.fingerprint)
+    if resume is not None:
+        zero.check_resumable(resume.path, config.deepspeed, common.world_size)
+    setup = _setup(config, data, arguments)
+    trainer = recipes.find(data.task, config.method.type).trainer(setup)
+    _equip(trainer, setup, data, reporter)
+    trainer.add_callback(CheckpointCallback(config, store, data.fingerprint, reporter))
+    if trainer.is_world_process_zero():
+        reporter.update(state="Running", stage="training", resumed_from_step=resume.step if resume else 0)
+    _run(trainer, resume, store)
+    weights = zero.whole_weights(trainer) if zero.spreads_weights(config.deepspeed) else None
+    if trainer.is_world_process_zero():
+        reporter.update(stage="saving the model")
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        base = storage.model_path(config.model)
+        save_model(model, setup.tokenizer, staged, str(base), weights, merge=config.output.merge)
+
+
+def _setup(config: TrainRun, data: TokenisedData, arguments: dict[str, Any]) -> Setup:
+    path, adapter = storage.model_path(config.model), config.method.adapter
+    set_seed(config.training.seed)  # of a new head's and a new adapter's weights
+    model = load_model(
+        path,
+        data.task,
+        torch.float32,  # bf16 comes by autocast: the weights that learn stay exact
+        labels=data.labels,
+        reward=config.method.type == "rm",
+        load_in_4bit=adapter.load_in_4bit,
+    )
+    if config.data.packing == "bfd" and not zero.spreads_weights(config.deepspeed):
+        check_packed_apart(model)
+    return Setup(
+        config=config,
+        model=apply_adapter(model, adapter, data.task),
+        tokenizer=load_tokenizer(path, data.task),
+        arguments=arguments,
+        train=data.train.dataset(),
+        validation={name: rows.dataset() for name, rows in data.validation.items()},
+        labels=data.labels,
+    )
+
+
+def _equip(trainer: Trainer, setup: Setup, data: TokenisedData, reporter: ProgressReporter) -> None:
+    """Give the Trainer what all methods have: buckets, a look at DeepSpeed, and what watches it."""
+    config = setup.config
+    trainer.remove_callback(PrinterCallback)
+    if isinstance(trainer.eval_dataset, dict) and len(trainer.eval_dataset) == 1:
+        (trainer.eval_dataset,) = trainer.eval_dataset.values()  # its loss is eval_loss, without a name
+    if config.data.length_buckets:
+        use_buckets(trainer, setup.train["length"], config.data, config.training)
+    if config.deepspeed is not None:
+        packed = config.data.packing == "bfd"
+        trainer.add_callback(DeepSpeedCallback(trainer, packed and zero.spreads_weights(config.deepspeed)))
+    watch(
+        trainer,
+        reporter,
+        streams=data.streams,
+        stream_losses=setup.stream_losses.take,
+        history=history_file(config.checkpoints.uri),
+        forwards=_REFERENCE_PASSES.get(config.method.type, 0),
+    )
+
+
+def _run(trainer: Trainer, resume: Checkpoint | None, store: CheckpointStore) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
+    except RunError:
+        raise
+    except Exception as error:
+        full = StorageFullError.caused_by(
+            error, f"checkpoint {trainer.state.global_step} was written to {store.uri} (complete ones are kept)"
+        )
+        raise full or error from error
+    finally:
+        store.clear()
