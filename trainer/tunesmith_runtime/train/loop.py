@@ -25,6 +25,7 @@ from tunesmith_runtime.train.checkpoints import Checkpoint, CheckpointStore
 from tunesmith_runtime.train.history import history_file
 from tunesmith_runtime.train.inputs import TokenisedData
 from tunesmith_runtime.train.packing import check_packed_apart
+from tunesmith_runtime.train.ppo.policy import PolicyWithValue
 from tunesmith_runtime.train.recipes.recipe import Setup
 from tunesmith_runtime.train.watching import watch
 
@@ -95,6 +96,8 @@ def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: Progres
     if trainer.is_world_process_zero():
         reporter.update(stage="saving the model")
         model = trainer.accelerator.unwrap_model(trainer.model)
+        if isinstance(model, PolicyWithValue):
+            model = model.policy
         base = storage.model_path(config.model)
         save_model(model, setup.tokenizer, staged, str(base), weights, merge=config.output.merge)
 
@@ -153,6 +156,8 @@ def _run(trainer: Trainer, resume: Checkpoint | None, store: CheckpointStore) ->
         full = StorageFullError.caused_by(
             error, f"checkpoint {trainer.state.global_step} was written to {store.uri} (complete ones are kept)"
         )
-        raise full or error from error
+        if full is None:
+            raise
+        raise full from error
     finally:
         store.clear()

@@ -25,6 +25,8 @@ REPORT_SECONDS = 1.0
 GATHER_SECONDS = 10.0
 # Speeds are those of so many steps, so that they show a change.
 WINDOW_STEPS = 50
+# What the Trainer logs and progress says under other names, or better.
+_TOLD = {"loss", "grad_norm", "learning_rate", "epoch", "num_tokens"}
 
 StreamLosses = Callable[[], Mapping[int, tuple[float, int]]]
 
@@ -170,8 +172,17 @@ class ProgressCallback(TrainerCallback):
         if self.history is not None:
             row = {name: value for name, value in shown.items() if name not in {"nodes", "eta"}}
             self.history.append(row, always=evaluated or state.global_step >= state.max_steps)
-        line = " ".join(f"{name}={value}" for name, value in shown.items() if not isinstance(value, dict | list))
+        plain = {name: value for name, value in shown.items() if not isinstance(value, dict | list)}
+        line = " ".join(f"{name}={value}" for name, value in (plain | self._own_numbers()).items())
         print(line, flush=True)  # noqa: T201 - the run's log
+
+    def _own_numbers(self) -> dict[str, float]:
+        """Return what the method itself measures, such as rewards, by the names that it logs it under."""
+        return {
+            name: round(value, 6)
+            for name, value in self._metrics.items()
+            if isinstance(value, int | float) and name not in _TOLD and not name.startswith("eval_")
+        }
 
     def _progress(self, state: TrainerState) -> TrainingProgress:
         reports = [report for report in self._all if report.seconds > 0]

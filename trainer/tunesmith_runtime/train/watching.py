@@ -12,6 +12,7 @@ from tunesmith_runtime.train.counting import TokenCounter
 from tunesmith_runtime.train.flops import towers
 from tunesmith_runtime.train.history import History
 from tunesmith_runtime.train.peaks import Precision, peak_flops
+from tunesmith_runtime.train.rollouts import RolloutTrainer
 from tunesmith_runtime.train.telemetry import ProgressCallback, StreamLosses, Work
 from tunesmith_runtime.train.timing import Section, Timeline, time_training
 
@@ -35,7 +36,10 @@ def watch(
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     counter = TokenCounter(trainer.data_collator, tokens, model.config.is_encoder_decoder)
-    trainer.data_collator = counter
+    if isinstance(trainer, RolloutTrainer):
+        trainer.note_batch = counter.note  # its collator makes prompts, and the answers are still to come
+    else:
+        trainer.data_collator = counter
     timeline = Timeline()
     time_training(trainer, timeline)
     _leave_out_evaluations(trainer, counter)
