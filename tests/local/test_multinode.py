@@ -13,7 +13,7 @@ from tests.tiny import make_tiny_model
 from tunesmith_api.contract import ProgressDocument
 from tunesmith_runtime.models.loading import load_causal_lm
 
-DEADLINE_SECONDS = 300
+DEADLINE_SECONDS = 900
 STEPS = 6
 # Two workers add up the same tokens as one, in another order: the last of the 24 bits of fp32 sums differ, and six
 # steps of AdamW leave 2e-7 of that in loss and weights. Had each worker taken the mean over its own tokens, the answers
