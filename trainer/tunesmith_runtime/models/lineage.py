@@ -54,17 +54,15 @@ def describe_model(
 ) -> str:
     """Write lineage.json and the model card into `staged`; return the digest of the model, or the adapter, there."""
     digest = model_digest(staged)
-    settings = config.model_dump(
-        mode="json", by_alias=True, exclude_none=True, include={"model", "data", "method", "training"}
-    )
+    made_by = settings(config)
     packages = _package_versions()
     lineage = {
         "digest": digest,
         "baseModel": {"uri": config.model, "digest": base_digest},
         "data": [{"name": name, "sha256": sha256} for name, sha256 in data_digests.items()],
         "records": summary.to_json(),
-        "config": settings,
-        "configDigest": f"sha256:{hashlib.sha256(_canonical(settings)).hexdigest()}",
+        "config": made_by,
+        "configDigest": f"sha256:{hashlib.sha256(_canonical(made_by)).hexdigest()}",
         "packages": packages,
         "run": config.run.to_json(),
         "result": progress.model_dump(mode="json", by_alias=True, include={"step", "loss", "eval_loss"})
@@ -77,6 +75,13 @@ def describe_model(
     return digest
 
 
+def settings(config: TrainRun) -> dict[str, Any]:
+    """Return what a run's model depends on, besides its data's content."""
+    return config.model_dump(
+        mode="json", by_alias=True, exclude_none=True, include={"model", "task", "data", "method", "training"}
+    )
+
+
 def _card(
     staged: Path,
     config: TrainRun,
@@ -85,10 +90,8 @@ def _card(
     digest: str,
     packages: Mapping[str, str],
 ) -> str:
-    from tunesmith_runtime.models.tasks import (
-        is_adapter_folder,
-        task_of_folder,
-    )  # brings transformers: data comes first
+    # This brings transformers, which takes seconds; what is wrong with the data is found before.
+    from tunesmith_runtime.models.tasks import is_adapter_folder, task_of_folder
 
     base = config.model.removeprefix("hf://").partition("@")[0]
     task, alone = task_of_folder(staged), is_adapter_folder(staged)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tunesmith_api.contract import RunConfig, TrainRun
 from tunesmith_api.gates import number
-from tunesmith_runtime.models.lineage import LINEAGE
+from tunesmith_runtime.models.lineage import LINEAGE, settings
 from tunesmith_runtime.pages import templates
 from tunesmith_runtime.pages.svg import SERIES
 from tunesmith_runtime.train.curves import Curve, layers, lines
-from tunesmith_runtime.train.history import HISTORY, Row, read
+from tunesmith_runtime.train.history import HISTORY, Row, history_file, read
 
 PAGE = "training.html"
 _SECTIONS = ("data", "forward", "backward", "optimizer", "communication", "checkpoint", "evaluation", "other")
@@ -38,6 +40,16 @@ def publish(history: Path, staged: Path) -> None:
     (staged / PAGE).write_text(render(read(history), lineage), encoding="utf-8")
     if history.is_file() and history.resolve() != (staged / HISTORY).resolve():
         shutil.copyfile(history, staged / HISTORY)
+
+
+def write_so_far(config: RunConfig, page: Path) -> int:
+    """Write the page of a run that has not published its model; return the exit code: 1 when there is none yet."""
+    rows = read(history_file(config.checkpoints.uri)) if isinstance(config, TrainRun) else []
+    if not isinstance(config, TrainRun) or not rows:
+        print("error: no step has been reported on this machine", file=sys.stderr)  # noqa: T201 - the command's answer
+        return 1
+    page.write_text(render(rows, {"run": config.run.to_json(), "config": settings(config)}), encoding="utf-8")
+    return 0
 
 
 def render(rows: Sequence[Row], lineage: Mapping[str, Any]) -> str:
