@@ -1,6 +1,7 @@
 """Errors that end a run, with the reason that lands in the resource's status."""
 
 import errno
+from collections.abc import Iterator
 from typing import Self
 
 from tunesmith_api import conditions
@@ -74,22 +75,28 @@ class StorageFullError(RunError):
 
         Native writers (safetensors, torch) wrap the errno into text, hence the look at the message.
         """
-        cause: BaseException | None = error
-        while cause is not None:
+        for cause in _causes(error):
             full = isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
             if full or "No space left on device" in str(cause):
                 return cls(f"No space left on the device while {doing}; free some space, or point the spec elsewhere")
-            cause = cause.__cause__ or cause.__context__
         return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and what it came from, each once: an error may have been raised from itself."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def as_run_error(error: BaseException) -> RunError:
     """Return `error` as the RunError it is or came from; anything unknown becomes an internal, retryable one."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         if isinstance(cause, RunError):
             return cause
-        cause = cause.__cause__ or cause.__context__
     if full := StorageFullError.caused_by(error, "writing"):
         return full
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it

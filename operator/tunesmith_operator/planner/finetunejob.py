@@ -9,6 +9,7 @@ from tunesmith_api.contract import ProgressDocument, RunCheckpoints, RunIdentity
 from tunesmith_api.finetunejob import CheckpointStatus, FineTuneJobStatus, Phase, PublishedModel
 from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import FineTuneJob
+from tunesmith_api.training import Method
 from tunesmith_operator.planner import attempts, references
 from tunesmith_operator.planner.situation import Situation, conditions_of_job, transition
 from tunesmith_operator.planner.types import Observed, Plan, Workload
@@ -19,7 +20,7 @@ def plan(job: FineTuneJob, observed: Observed, now: datetime) -> Plan[FineTuneJo
 
     | situation                                  | phase     | workloads                  |
     |--------------------------------------------|-----------|----------------------------|
-    | its base model is another job's, not ready | Pending   | none                       |
+    | a model it needs is a job's, not ready     | Pending   | none                       |
     | its references form a cycle                | Pending   | none                       |
     | an attempt is due                          | Running   | that attempt               |
     | an attempt runs                            | Running   | left alone                 |
@@ -40,7 +41,10 @@ def plan(job: FineTuneJob, observed: Observed, now: datetime) -> Plan[FineTuneJo
             base = _base_model(job, observed)
             if isinstance(base, Situation):
                 return _settle(job, status, "Pending", base, now)
-            workload = _workload(job, base, number)
+            method = references.resolve_method(job.spec.method, observed)
+            if isinstance(method, Situation):
+                return _settle(job, status, "Pending", method, now)
+            workload = _workload(job, base, method, number)
             records = attempts.started(records, number, workload.name, now)
             status = status.model_copy(update={"attempts": records, "started_with": fingerprints(job)})
             situation = Situation("working", c.STARTING, f"attempt {number} is starting")
@@ -53,7 +57,9 @@ def plan(job: FineTuneJob, observed: Observed, now: datetime) -> Plan[FineTuneJo
             return replace(settled, requeue_after=until - now)
         case attempts.Finished(result):
             status = status.model_copy(update={"output": result.model})
-            situation = Situation("done", c.COMPLETED, f"the model is published at {result.model.uri}")
+            progress = _latest_progress(status, observed)
+            ending = f"; {progress.ending}" if progress and progress.ending else ""
+            situation = Situation("done", c.COMPLETED, f"the model is published at {result.model.uri}{ending}")
             return _settle(job, status, "Succeeded", situation, now)
         case attempts.GivenUp(failure):
             return _settle(job, status, "Failed", Situation("failed", failure.reason, failure.message), now)
@@ -63,12 +69,12 @@ def _base_model(job: FineTuneJob, observed: Observed) -> PublishedModel | Situat
     if cycle := references.find_cycle(job, observed):
         ring = " -> ".join(cycle)
         return Situation(
-            "blocked", c.REFERENCE_CYCLE, f"the base models form a cycle: {ring}; change one of their spec.model.uri"
+            "blocked", c.REFERENCE_CYCLE, f"the models they begin with form a cycle: {ring}; change one of their URIs"
         )
     return references.resolve_uri(job.spec.model.uri, observed)
 
 
-def _workload(job: FineTuneJob, base: PublishedModel, number: int) -> Workload:
+def _workload(job: FineTuneJob, base: PublishedModel, method: Method, number: int) -> Workload:
     spec, meta = job.spec, job.metadata
     folder = spec.checkpoints.uri or f"{spec.output.uri.rstrip('/')}-checkpoints"
     return Workload(
@@ -82,7 +88,7 @@ def _workload(job: FineTuneJob, base: PublishedModel, number: int) -> Workload:
             model=base.uri,
             task=spec.model.task,
             data=spec.data,
-            method=spec.method,
+            method=method,
             training=spec.training,
             checkpoints=RunCheckpoints(
                 # A job that is deleted and created again has another UID and starts afresh.
@@ -90,6 +96,8 @@ def _workload(job: FineTuneJob, base: PublishedModel, number: int) -> Workload:
                 every_steps=spec.checkpoints.every_steps,
                 keep=spec.checkpoints.keep,
             ),
+            evaluation=spec.evaluation,
+            tuning=spec.tuning,
             output=spec.output,
             deepspeed=spec.deepspeed,
             workers=spec.workers,
@@ -108,12 +116,16 @@ def _latest_progress(status: FineTuneJobStatus, observed: Observed) -> ProgressD
 def _with_progress(status: FineTuneJobStatus, progress: ProgressDocument | None) -> FineTuneJobStatus:
     if progress is None:
         return status
-    checkpoints = CheckpointStatus(latest=progress.checkpoint) if progress.checkpoint else status.checkpoints
+    checkpoints = status.checkpoints
+    if progress.checkpoint or progress.best:
+        before = checkpoints or CheckpointStatus()
+        checkpoints = CheckpointStatus(latest=progress.checkpoint or before.latest, best=progress.best or before.best)
     return status.model_copy(
         update={
             "progress": progress.training or status.progress,
             "data": progress.data or status.data,
             "checkpoints": checkpoints,
+            "tuning": progress.tuning or status.tuning,
         }
     )
 

@@ -5,7 +5,9 @@ from tunesmith_api import uris
 from tunesmith_api.evaljob import ModelReference
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_api.meta import Reference
+from tunesmith_api.reinforcement import Reward
 from tunesmith_api.resources import EvalJob, FineTuneJob, ModelServe, Resource
+from tunesmith_api.training import Method
 from tunesmith_operator.planner.situation import Situation, find
 from tunesmith_operator.planner.types import Observed
 
@@ -87,24 +89,54 @@ def find_cycle(job: FineTuneJob, observed: Observed) -> tuple[str, ...] | None:
 
     The first name is also the last. None when there is no such ring.
     """
-    chain = [job.metadata.name]
-    current: FineTuneJob = job
-    while name := named_job(current.spec.model.uri):
-        if name in chain:
-            return (*chain[chain.index(name) :], name)
-        chain.append(name)
-        following = observed.resources.get(Reference(kind="FineTuneJob", name=name))
-        if not isinstance(following, FineTuneJob) or following.status.phase == "Succeeded":
-            return None
-        current = following
+    seen: set[str] = set()
+    paths: list[tuple[tuple[str, ...], FineTuneJob]] = [((job.metadata.name,), job)]
+    while paths:
+        path, current = paths.pop()
+        if path[-1] in seen:
+            continue
+        seen.add(path[-1])
+        for name in reversed(_jobs_before(current)):
+            if name in path:
+                return (*path[path.index(name) :], name)
+            following = observed.resources.get(Reference(kind="FineTuneJob", name=name))
+            if isinstance(following, FineTuneJob) and following.status.phase != "Succeeded":
+                paths.append(((*path, name), following))
     return None
+
+
+def models_of(job: FineTuneJob) -> tuple[str, ...]:
+    """Return the URIs of all models that a job begins with: its base model, reward models and teacher."""
+    method = job.spec.method
+    rewards = [reward.model for reward in method.rewards if reward.model]
+    return (job.spec.model.uri, *rewards, *((method.distill.teacher,) if method.distill else ()))
+
+
+def resolve_method(method: Method, observed: Observed) -> Method | Situation:
+    """Return the method with the URIs of its reward models and its teacher resolved."""
+    rewards: list[Reward] = []
+    for reward in method.rewards:
+        model = resolve_uri(reward.model, observed) if reward.model else None
+        if isinstance(model, Situation):
+            return model
+        rewards.append(reward.model_copy(update={"model": model.uri}) if model else reward)
+    if method.distill is None:
+        return method.model_copy(update={"rewards": tuple(rewards)})
+    teacher = resolve_uri(method.distill.teacher, observed)
+    if isinstance(teacher, Situation):
+        return teacher
+    return method.model_copy(update={"distill": method.distill.model_copy(update={"teacher": teacher.uri})})
+
+
+def _jobs_before(job: FineTuneJob) -> list[str]:
+    return [name for uri in models_of(job) if (name := named_job(uri))]
 
 
 def named_by(resource: Resource) -> tuple[Reference, ...]:
     """Return the resources of the same namespace that a spec names, in the order of the spec."""
     match resource:
-        case FineTuneJob(spec=spec):
-            return _jobs(spec.model.uri)
+        case FineTuneJob():
+            return tuple(dict.fromkeys(Reference(kind="FineTuneJob", name=name) for name in _jobs_before(resource)))
         case EvalJob(spec=spec):
             models = (spec.target, spec.baseline) if spec.baseline else (spec.target,)
             return tuple(reference for model in models for reference in _jobs_of(model))

@@ -57,6 +57,11 @@ class TokenCounter:
             self.counts = self.counts.plus(self._count(examples, batch))
         return batch
 
+    def note(self, batch: dict[str, Any]) -> None:
+        """Count a batch that no collator made: answers that the model has just written, with their prompts."""
+        if self.counting:
+            self.counts = self.counts.plus(self._count([{}] * len(batch[INPUT_IDS]), batch))
+
     @property
     def real(self) -> int:
         """Tokens without padding so far."""
