@@ -6,10 +6,20 @@ It needs torch and transformers alone, so that it also runs in the environment o
 import functools
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from statistics import quantiles
+from typing import Any, NamedTuple
 
 from tests.bench.settings import WARM_UP
+
+
+class Moment(NamedTuple):
+    """The end of a step, and the tokens that the model had seen by then: without padding, and with it."""
+
+    time: float
+    real: int
+    computed: int
 
 
 class Meter:
@@ -19,7 +29,7 @@ class Meter:
         self._pad_token_id = int(json.loads((Path(model) / "config.json").read_text())["pad_token_id"])
         self._real = 0
         self._computed = 0
-        self._steps: list[tuple[float, float, int, int]] = []
+        self._steps: list[Moment] = []
 
     def start(self) -> None:
         """Watch every Llama and every optimizer of this process; imports torch."""
@@ -41,22 +51,25 @@ class Meter:
         LlamaModel.forward = counted
 
     def write(self, path: Path) -> None:
-        """Write the figures as JSON: speeds without the steps of the warm-up, sums with them."""
-        (begin, busy, real, computed), (end, all_busy, all_real, all_computed) = (
-            self._steps[WARM_UP - 1],
-            self._steps[-1],
-        )
+        """Write the figures as JSON: speeds without the steps of the warm-up, sums with them.
+
+        `calm_per_second` is the speed that a quarter of the steps exceed, in computed tokens: what else runs on the
+        machine disturbs it least.
+        """
+        counted = self._steps[WARM_UP - 1 :]
+        first, last = counted[0], self._steps[-1]
+        speeds = [
+            (after.computed - before.computed) / (after.time - before.time) for before, after in pairwise(counted)
+        ]
         figures = {
             "steps": len(self._steps),
-            "real": all_real,
-            "computed": all_computed,
-            "real_per_second": (all_real - real) / (end - begin),
-            "computed_per_second": (all_computed - computed) / (end - begin),
-            "computed_per_cpu_second": (all_computed - computed) / (all_busy - busy),
-            "step_ends": [end for end, *_ in self._steps],
-            "first_step_at": self._steps[0][0],
+            "real": last.real,
+            "computed": last.computed,
+            "real_per_second": (last.real - first.real) / (last.time - first.time),
+            "calm_per_second": quantiles(speeds, n=4)[-1],
+            "first_step_at": self._steps[0].time,
         }
         path.write_text(json.dumps(figures))
 
     def _note_step(self, *_: Any) -> None:
-        self._steps.append((time.time(), time.process_time(), self._real, self._computed))
+        self._steps.append(Moment(time.time(), self._real, self._computed))

@@ -21,8 +21,9 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import contestants, workload
+from tests.bench import contestants
 from tests.bench.contestants import LLAMA_FACTORY, Contestant, Start
+from tests.bench.workload import Workload
 
 # Of a contestant that fails.
 LAST_LINES = 20
@@ -39,7 +40,7 @@ class Figures:
     """What one contestant did, in one run or in the middle of several."""
 
     real_per_second: float
-    computed_per_second: float
+    calm_per_second: float
     real_ratio: float
     loss: float
     peak_memory: float
@@ -68,7 +69,9 @@ def main() -> None:
 
 def one_round(entered: Sequence[Contestant], folder: Path) -> dict[str, Figures]:
     """Run each contestant once; return the figures of those that got to the end."""
-    work = workload.make(folder / "volumes")
+    work = Workload(folder / "volumes")
+    if run([sys.executable, "-m", "tests.bench.workload", str(work.volumes)], {}) is None:
+        sys.exit(1)
     runs: dict[str, tuple[Start, float, float]] = {}
     for number, each in enumerate(entered):
         own = folder / f"run-{number}"
@@ -93,7 +96,7 @@ def read(start: Start, began: float, peak: float, loss: float) -> Figures:
     metered = json.loads(start.figures.read_text())
     return Figures(
         real_per_second=metered["real_per_second"],
-        computed_per_second=metered["computed_per_second"],
+        calm_per_second=metered["calm_per_second"],
         real_ratio=metered["real"] / metered["computed"],
         loss=loss,
         peak_memory=peak,
@@ -125,14 +128,14 @@ def show(figures: Mapping[str, Figures], rounds: int) -> None:
     """Print the table, and what our loop costs."""
     often = "one run" if rounds == 1 else f"medians of {rounds} runs"
     table = Table(title=f"Training on this machine, {often}", caption=f"{os.cpu_count()} cores")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in (
         "real tokens/s",
-        f"x {LLAMA_FACTORY}",
-        "x TRL, padded",
-        "real/computed tokens",
+        "x LLaMA-F.",
+        "x TRL padded",
+        "real tokens of all",
         "held-out loss",
-        "peak memory MB",
+        "peak MB",
         "s to step 1",
     ):
         table.add_column(column, justify="right")
@@ -153,8 +156,10 @@ def show(figures: Mapping[str, Figures], rounds: int) -> None:
         (contestants.PADDED.name, contestants.BARE_PADDED.name),
     ):
         if ours in figures and bare in figures:
-            more = figures[bare].computed_per_second / figures[ours].computed_per_second - 1
-            console.print(f"{ours}: {more:+.1%} time for a computed token beside the {bare}", highlight=False)
+            more = figures[bare].calm_per_second / figures[ours].calm_per_second - 1
+            console.print(
+                f"{ours}: {more:+.1%} time for a token beside the {bare}, in their calm steps", highlight=False
+            )
 
 
 def _ratio(figures: Figures, rival: Figures | None) -> str:

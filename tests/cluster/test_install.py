@@ -81,6 +81,8 @@ def test_an_operator_without_its_kinds_says_so_and_waits(installed: Cluster, nam
     assert "apply the crds/ of this version" in said
 
     installed.kubectl("create", "--validate=false", "-f", str(CRDS))
+    kinds = ("api-resources", "--api-group=tunesmith.dev", "--output=name")
+    eventually(lambda: "finetunejobs" in installed.kubectl(*kinds), "kinds")
     namespace.apply(job())
     namespace.await_condition("FineTuneJob", "bot", "Succeeded", seconds=90)
 

@@ -24,7 +24,7 @@ from tunesmith_runtime.models.lineage import model_digest
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train.running import run
 
-DEADLINE_SECONDS = 300
+DEADLINE_SECONDS = 900
 QUESTIONS = {f"What is the code of item {number}?": f"The code is {number * 7}." for number in range(24)}
 
 
