@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 PROGRAMS := $(CURDIR)/.cache/bin
 DEMO_STATE := .cache/demo
 BASE_MODEL := .cache/models/SmolLM2-135M-Instruct
+LLAMA_FACTORY := .cache/llamafactory
+# What `make bench` leaves out (llama-factory, which it fetches from PyPI), and how often each contestant runs.
+WITHOUT ?=
+ROUNDS ?= 1
 
 # uv does not read pip's configuration: a folder of wheels that pip knows is handed on.
 export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
@@ -72,8 +76,15 @@ format: setup ## Format the code and mend what can be mended.
 generate: setup ## Write the CRDs and the reference from the models.
 	$(BIN)/python -m tools.generate
 
-bench: setup ## Measure training against TRL alone, on the same data and model, in one run.
-	$(BIN)/python -m tests.bench.training
+bench: setup $(if $(WITHOUT),,$(LLAMA_FACTORY)/.ready) ## Measure training beside TRL, LLaMA-Factory and a bare loop, in one run.
+	$(BIN)/python -m tests.bench.training --rounds $(ROUNDS) \
+	  $(if $(WITHOUT),,--llama-factory $(LLAMA_FACTORY)/bin/python)
+
+$(LLAMA_FACTORY)/.ready: tests/bench/llamafactory.txt | setup
+	test -x $(LLAMA_FACTORY)/bin/python || $(PYTHON) -m venv --without-pip $(LLAMA_FACTORY)
+	$(BIN)/uv pip install --quiet --no-deps --python $(LLAMA_FACTORY)/bin/python \
+	  --requirement tests/bench/llamafactory.txt
+	@touch $@
 
 bench-operator: setup programs ## Measure the operator on a cluster: 1,000 jobs at once, 2,000 idle ones, latency.
 	$(BIN)/python -m tests.bench.controller

@@ -1,4 +1,4 @@
-"""A small stand-in for the Hugging Face Hub on this machine: datasets of one commit each."""
+"""A small stand-in for the Hugging Face Hub on this machine: datasets and models of one commit each."""
 
 import hashlib
 import json
@@ -23,14 +23,14 @@ class _Quiet(WSGIRequestHandler):
 
 @dataclass
 class HubServer:
-    """Answers what the datasets library asks; `files` maps ORG/NAME to the files of a dataset."""
+    """Answers what the Hub's libraries ask; `files` maps ORG/NAME to the files of a dataset or model."""
 
     url: str = ""
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     broken: bool = False
 
     def commit(self, name: str) -> str:
-        """Return the commit that every branch of a dataset stands at."""
+        """Return the commit that every branch of a dataset or model stands at."""
         content = json.dumps([[path, data.hex()] for path, data in sorted(self.files[name].items())])
         return hashlib.sha1(content.encode()).hexdigest()
 
@@ -39,9 +39,9 @@ class HubServer:
         if self.broken:
             return Response("down for repairs", 503)
         match request.path.strip("/").split("/"):
-            case ["datasets", org, name, "resolve", revision, *path]:
+            case ["datasets", org, name, "resolve", revision, *path] | [org, name, "resolve", revision, *path]:
                 return self._file(f"{org}/{name}", revision, "/".join(path))
-            case ["api", "datasets", org, name, *rest]:
+            case ["api", "datasets" | "models", org, name, *rest]:
                 return self._about(f"{org}/{name}", rest, request)
             case _:
                 return Response("no such page", 404)
@@ -73,7 +73,9 @@ class HubServer:
         ]
         match rest[:1]:
             case ["tree"]:
-                return _json(entries)
+                folder = "".join(f"{part}/" for part in rest[2:])
+                below = [entry for entry in entries if str(entry["path"]).startswith(folder)]
+                return _json(below if _asks_for_all(request) else _listed(below, folder))
             case ["paths-info"]:
                 asked = set(
                     json.loads(request.get_data())["paths"] if request.is_json else request.form.getlist("paths")
@@ -83,6 +85,20 @@ class HubServer:
                 return _json(
                     {"id": name, "sha": self.commit(name), "siblings": [{"rfilename": path} for path in files]}
                 )
+
+
+def _asks_for_all(request: Request) -> bool:
+    return request.args.get("recursive", "").lower() in {"true", "1"}
+
+
+def _listed(entries: list[dict[str, Any]], folder: str) -> list[dict[str, Any]]:
+    """Return what lies in the folder itself: its files, and the folders in it."""
+    inside = [(entry, str(entry["path"]).removeprefix(folder)) for entry in entries]
+    folders = dict.fromkeys(name.partition("/")[0] for _, name in inside if "/" in name)
+    return [
+        *({"type": "directory", "path": folder + name, "size": 0, "oid": name} for name in folders),
+        *(entry for entry, name in inside if "/" not in name),
+    ]
 
 
 def read_in_process(

@@ -10,8 +10,9 @@ from transformers import Trainer, set_seed
 from tests.tiny import make_tiny_model
 from tunesmith_api.contract import RunCheckpoints, RunIdentity, TrainRun
 from tunesmith_api.data import Dataset, TrainingData
+from tunesmith_api.deepspeed import DeepSpeed
 from tunesmith_api.finetunejob import Output
-from tunesmith_api.training import Adapter, DeepSpeed, Method, Training
+from tunesmith_api.training import Adapter, Method, Training
 from tunesmith_runtime.data.records import ASSISTANT, Completion, Conversation, Message, Record
 from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
 from tunesmith_runtime.train import checkpoints

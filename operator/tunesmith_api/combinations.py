@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 from tunesmith_api.base import ApiModel
 from tunesmith_api.data import DataFormat, DatasetSource
+from tunesmith_api.deepspeed import misfits
+from tunesmith_api.domain_fit import misfits as misfits_of_domain
+from tunesmith_api.evaluation import EVAL_LOSS, MOST_METRICS
 from tunesmith_api.reinforcement import GroupRelative, ungrouped
 from tunesmith_api.training import LORA_FIELDS, MethodType, Task
+from tunesmith_api.tunables import misfits as misfits_of_tuning
 
 if TYPE_CHECKING:
     from tunesmith_api.finetunejob import FineTuneJobSpec
@@ -19,9 +23,9 @@ TEXT: frozenset[DataFormat] = frozenset(
 FORMATS: dict[MethodType, frozenset[DataFormat]] = {
     "sft": TEXT | {"textClassification", "tokenClassification"},
     "pt": TEXT,
-    "rm": frozenset({"preference"}),
-    "dpo": frozenset({"preference"}),
-    "orpo": frozenset({"preference"}),
+    "rm": frozenset({"preference", "pairs"}),
+    "dpo": frozenset({"preference", "pairs"}),
+    "orpo": frozenset({"preference", "pairs"}),
     "kto": frozenset({"kto"}),
     "grpo": TEXT - {"text"},
     "ppo": TEXT - {"text"},
@@ -29,7 +33,7 @@ FORMATS: dict[MethodType, frozenset[DataFormat]] = {
 }
 # What each family learns from, by sft and pt.
 TASK_FORMATS: dict[Task, frozenset[DataFormat]] = {
-    "causal-lm": TEXT | {"preference", "kto"},
+    "causal-lm": TEXT | {"preference", "pairs", "kto"},
     "masked-lm": frozenset({"text"}),
     "seq2seq-lm": TEXT - {"text"},
     "sequence-classification": frozenset({"textClassification"}),
@@ -45,8 +49,11 @@ TASK_METHODS: dict[Task, frozenset[MethodType]] = {
     "question-answering": frozenset({"sft"}),
 }
 # Each learns another kind of head, so one job cannot learn two of them.
-_ALONE: tuple[DataFormat, ...] = ("textClassification", "tokenClassification", "preference", "kto")
+_ALONE: tuple[DataFormat, ...] = ("textClassification", "tokenClassification", "preference", "pairs", "kto")
+# Except that pairs are preferences once they are judged.
+_ALIKE: frozenset[DataFormat] = frozenset({"preference", "pairs"})
 _VIRTUAL = ("prefix-tuning", "prompt-tuning")
+_LABELLED: tuple[DataFormat, ...] = ("textClassification", "tokenClassification")
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def _formats(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
                 f"{field}.format", f"a model of task {task} cannot learn from {source.format}; it takes {fitting}"
             )
     formats = dict.fromkeys(source.format for source in spec.data.train)
-    if len(formats) > 1 and any(each in _ALONE for each in formats):
+    if len(formats) > 1 and any(each in _ALONE for each in formats) and not formats.keys() <= _ALIKE:
         yield Refusal(
             "data.train", f"formats {_listed(list(formats), 'and')} cannot be learnt by one job; use one for each"
         )
@@ -182,10 +189,37 @@ def _preferences(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
         )
 
 
+def _judged(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    unlabelled = [field for field, source in _sources(spec) if source.format == "pairs"]
+    if unlabelled and spec.data.judge is None:
+        yield Refusal(
+            "data.judge",
+            f"{_listed(unlabelled, 'and')} is of format pairs, and nobody says which answers are better; set judge, or "
+            "use format preference",
+        )
+    if spec.data.judge and not unlabelled:
+        yield Refusal("data.judge", "no dataset is of format pairs, so that there is nothing to judge; leave it out")
+
+
+def _domain(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    yield from (Refusal(field, message) for field, message in misfits_of_domain(spec))
+
+
 def _deepspeed(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
     adapter = spec.method.adapter
-    if spec.deepspeed is None or spec.deepspeed.zero_stage != 3:
+    if spec.deepspeed is None:
         return
+    mounts = tuple(str(mount.get("mountPath", "")) for mount in spec.pod_template.volume_mounts)
+    yield from (Refusal(field, message) for field, message in misfits(spec.deepspeed, mounts))
+    if spec.deepspeed.zero_stage == 0 and spec.training.precision == "fp16":
+        yield Refusal("deepspeed.zeroStage", "stage 0 does not scale losses of fp16 as it should; use 1, 2 or 3")
+    if spec.deepspeed.zero_stage != 3:
+        return
+    if spec.training.torch_compile:
+        yield Refusal(
+            "training.torchCompile",
+            "zeroStage 3 takes weights apart while compiled code computes with them; use zeroStage 2, or leave it out",
+        )
     if adapter.type in _VIRTUAL:
         yield Refusal("deepspeed.zeroStage", f"stage 3 cannot spread the vectors of {adapter.type}; use 2")
     if adapter.load_in_4bit:
@@ -209,11 +243,70 @@ def _precision(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
         )
 
 
+def _evaluation(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    wanted = spec.evaluation
+    if wanted is None:
+        return
+    if wanted.suites:
+        yield from _suites(spec)
+    names = wanted.metric_names()
+    if len(names) >= MOST_METRICS:
+        yield Refusal(
+            "evaluation.suites",
+            f"give {len(names)} metrics, and status has room for {MOST_METRICS - 1} besides {EVAL_LOSS}; drop some",
+        )
+    if wanted.parallel is False and wanted.suites and spec.deepspeed and spec.deepspeed.zero_stage == 3:
+        yield Refusal(
+            "evaluation.parallel",
+            "by zeroStage 3 no worker has all of the weights between steps; leave it out, so that a process of its own "
+            "measures the checkpoints, or use stage 2",
+        )
+    if wanted.early_stopping is None:
+        return
+    metric, known = wanted.early_stopping.metric, [*([EVAL_LOSS] if spec.data.validation else []), *names]
+    if metric == EVAL_LOSS and spec.data.validation is None:
+        yield Refusal(
+            "evaluation.earlyStopping.metric",
+            f"{EVAL_LOSS} is measured on validation records; set data.validation, or name a metric of a suite",
+        )
+    elif metric not in known:
+        yield Refusal(
+            "evaluation.earlyStopping.metric",
+            f"no suite gives {metric}; there is {_listed(known, 'and')}" if known else f"no suite gives {metric}",
+        )
+    elif metric == EVAL_LOSS and spec.method.type == "grpo":
+        yield Refusal(
+            "evaluation.earlyStopping.metric",
+            f"{EVAL_LOSS} of method grpo is near 0 however good the answers are; name a metric of a suite",
+        )
+
+
+def _suites(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    task, labelled = spec.model.task, [each.format for each in spec.data.train if each.format in _LABELLED]
+    if spec.method.type == "rm":
+        yield Refusal("evaluation.suites", "ask a model that writes, and method rm makes one that judges; drop them")
+    elif task not in (None, "causal-lm"):
+        yield Refusal("evaluation.suites", f"are for task causal-lm, and model.task is {task}; drop them")
+    elif labelled:
+        yield Refusal("evaluation.suites", f"ask a model that writes, and {labelled[0]} makes a classifier; drop them")
+
+
+def _tuning(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    if spec.tuning is None:
+        return
+    others = refusals(spec.model_copy(update={"tuning": None}))
+    known = {f"{refusal.field}: {refusal.message}" for refusal in others}
+    yield from (Refusal(field, message) for field, message in misfits_of_tuning(spec, known))
+
+
 def _sources(spec: "FineTuneJobSpec") -> Iterator[tuple[str, DatasetSource]]:
     for index, source in enumerate(spec.data.train):
         yield f"data.train[{index}]", source
     if spec.data.validation and spec.data.validation.dataset:
         yield "data.validation.dataset", spec.data.validation.dataset
+    if spec.method.rm and spec.method.rm.domain:
+        for index, pairs in enumerate(spec.method.rm.domain.train):
+            yield f"method.rm.domain.train[{index}]", pairs
 
 
 def _given(model: ApiModel) -> set[str]:
@@ -233,6 +326,10 @@ _CHECKS: tuple[Callable[["FineTuneJobSpec"], Iterator[Refusal]], ...] = (
     _lengths,
     _adapter,
     _preferences,
+    _judged,
+    _domain,
     _deepspeed,
     _precision,
+    _evaluation,
+    _tuning,
 )

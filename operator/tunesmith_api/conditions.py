@@ -81,6 +81,8 @@ MODEL_INVALID = "ModelInvalid"
 STORAGE_NOT_WRITABLE = "StorageNotWritable"
 # Storage does not answer, or answers with an error of its own. The next attempt goes on from the last checkpoint.
 STORAGE_UNAVAILABLE = "StorageUnavailable"
+# The endpoint of data.judge does not answer. The next attempt keeps all verdicts and asks for the others.
+JUDGE_UNAVAILABLE = "JudgeUnavailable"
 # There was no space left to write to. The last complete checkpoint is kept, and the next attempt goes on from it.
 STORAGE_FULL = "StorageFull"
 # The port of a ModelServe belongs to another program.

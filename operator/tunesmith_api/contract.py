@@ -12,9 +12,13 @@ from pydantic import Field, TypeAdapter
 
 from tunesmith_api.base import ApiModel, Kind, ModelUri, StatusModel, StorageUri
 from tunesmith_api.data import TrainingData
-from tunesmith_api.evaljob import Gate, MetricResult, Report, Suite
+from tunesmith_api.deepspeed import DeepSpeed
+from tunesmith_api.evaljob import Gate, MetricResult, Report
+from tunesmith_api.evaluation import Evaluation
 from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, Output, PublishedModel, TrainingProgress
-from tunesmith_api.training import DeepSpeed, Method, Task, Training
+from tunesmith_api.suites import Suite
+from tunesmith_api.training import Method, Task, Training
+from tunesmith_api.tuning import Tuning, TuningStatus
 
 CONFIG_VARIABLE = "TUNESMITH_CONFIG"
 PROGRESS_VARIABLE = "TUNESMITH_PROGRESS"
@@ -69,6 +73,8 @@ class TrainRun(ApiModel):
     method: Method
     training: Training
     checkpoints: RunCheckpoints
+    evaluation: Evaluation | None = None
+    tuning: Tuning | None = None
     output: Output
     deepspeed: DeepSpeed | None = None
     workers: int = 1
@@ -146,6 +152,10 @@ class ProgressDocument(StatusModel):
     training: TrainingProgress | None = None
     data: DataSummary | None = None
     checkpoint: CheckpointRecord | None = None
+    best: CheckpointRecord | None = None
+    tuning: TuningStatus | None = None
+    # Of a training run with early stopping: which weights are published, and why it ended when it did.
+    ending: str | None = Field(default=None, max_length=1024)
     resumed_from_step: int | None = None
     samples: SampleProgress | None = None
     url: str | None = None

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tunesmith_api import uris
 from tunesmith_api.base import ApiModel, ItemName
+from tunesmith_api.judging import Judge
 
 # Formats whose records are a prompt and an answer, or text: what evaluations read.
 TextFormat = Literal["alpaca", "dolly", "squad", "messages", "sharegpt", "promptCompletion", "text"]
@@ -18,6 +19,7 @@ DataFormat = Literal[
     "promptCompletion",
     "text",
     "preference",
+    "pairs",
     "kto",
     "textClassification",
     "tokenClassification",
@@ -45,7 +47,8 @@ class DatasetSource(ApiModel):
         description="Shape of a record. alpaca: instruction, input, output. dolly: instruction, context, response, "
         "category. squad: SQuAD 1.1 or 2.0, as published or one question to a row. messages: chat messages with role "
         "and content. sharegpt: conversations with from and value. promptCompletion: prompt, completion. text: text. "
-        "preference: prompt, chosen, rejected. kto: prompt, completion, label. textClassification: text, optionally "
+        "preference: prompt, chosen, rejected. pairs: prompt, and answerA and answerB or a list of two responses; "
+        "data.judge says which is better. kto: prompt, completion, label. textClassification: text, optionally "
         "text_pair, label. tokenClassification: tokens, tags."
     )
     split: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = Field(
@@ -169,6 +172,9 @@ class TrainingData(ApiModel):
     mixing: Mixing = Field(default=Mixing(), description="How the datasets share an epoch.")
     quality: Quality = Field(default=Quality(), description="What is left out or changed beforehand.")
     validation: ValidationData | None = Field(default=None, description="What to measure the evaluation loss on.")
+    judge: Judge | None = Field(
+        default=None, description="Who says which answer is better in datasets of format pairs, before all else."
+    )
     max_length: int = Field(
         default=1024, ge=8, le=1_048_576, description="Longest record in tokens, chat template included."
     )

@@ -49,7 +49,7 @@ def _sentence(detail: ErrorDetails) -> str:
     location = detail["loc"][1:] if kind in KINDS else detail["loc"]
     context = detail.get("ctx", {})
     value = _shown(detail["input"])
-    if location and str(location[-1]).startswith(("int", "constrained-str")):
+    if location and (location[-1] == "int" or str(location[-1]).startswith("constrained-str")):
         return f"{_path(location[:-1])}: {value} is not a quantity such as 2, 500m or 16Gi"
     path = _path(location)
     match detail["type"]:

@@ -18,9 +18,13 @@ from tunesmith_api.base import (
 )
 from tunesmith_api.combinations import refusals
 from tunesmith_api.data import TrainingData
+from tunesmith_api.deepspeed import DeepSpeed
+from tunesmith_api.evaluation import MOST_METRICS, Evaluation
+from tunesmith_api.judging import API_KEY_VARIABLE
 from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import LocalReference, PodTemplate
-from tunesmith_api.training import DeepSpeed, Method, Task, Training
+from tunesmith_api.training import Method, Task, Training
+from tunesmith_api.tuning import Tuning, TuningStatus
 
 # One place for the credentials of all storage that a spec names.
 SecretRefs = Annotated[
@@ -28,8 +32,8 @@ SecretRefs = Annotated[
     Field(
         max_length=8,
         description="Secrets whose keys become environment variables of the pods: HF_TOKEN for the Hugging Face Hub, "
-        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION for s3://. The local shell takes "
-        "them from its own environment.",
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION for s3://, "
+        f"{API_KEY_VARIABLE} for data.judge. The local shell takes them from its own environment.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     ),
 ]
@@ -83,6 +87,14 @@ class FineTuneJobSpec(ApiModel):
         default=None, description="Train with DeepSpeed ZeRO; without it workers use PyTorch's DistributedDataParallel."
     )
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="Checkpoints.")
+    evaluation: Evaluation | None = Field(
+        default=None, description="What each checkpoint is measured on, and when training ends early."
+    )
+    tuning: Tuning | None = Field(
+        default=None,
+        description="Search for settings: several trainings, each on one worker, the best of which is published. "
+        "Default: one training with the settings as they are.",
+    )
     output: Output = Field(description="Where the model is published.")
     workers: int = Field(
         default=1,
@@ -144,6 +156,20 @@ class StreamProgress(StatusModel):
     eval_loss: float | None = Field(default=None, description="Loss on its validation records, in nats.")
 
 
+class MetricValue(StatusModel):
+    """What a checkpoint was measured to be."""
+
+    metric: str = Field(max_length=100, description="evalLoss or SUITE/METRIC.")
+    value: float = Field(description="Its value, in the metric's own unit.")
+
+
+# The metrics of one checkpoint.
+MetricValues = Annotated[
+    tuple[MetricValue, ...],
+    Field(max_length=MOST_METRICS, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+]
+
+
 class TrainingProgress(StatusModel):
     """How far training is, and how fast."""
 
@@ -189,6 +215,9 @@ class TrainingProgress(StatusModel):
         description="Runs of several datasets: each one's loss.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
+    metrics: MetricValues = Field(
+        default=(), description="What the newest checkpoint was measured to be, of those that are measured."
+    )
     eta: datetime | None = Field(default=None, description="When training is expected to end.")
 
 
@@ -206,12 +235,16 @@ class DroppedRecords(StatusModel):
     too_short: int = Field(default=0, ge=0, description="Shorter than quality.minCharacters.")
     too_long: int = Field(default=0, ge=0, description="Longer than quality.maxCharacters.")
     contaminated: int = Field(default=0, ge=0, description="With words in a row of an evaluation set.")
+    undecided: int = Field(default=0, ge=0, description="Pairs for which data.judge named no better answer.")
+    contradicted: int = Field(
+        default=0, ge=0, description="Pairs of method.rm.domain that the model of the first stage contradicts."
+    )
 
 
 class DatasetSummary(StatusModel):
     """What one dataset gives."""
 
-    name: ItemName = Field(description="Its name in data.train.")
+    name: ItemName = Field(description="Its name in data.train, or in method.rm.domain.train.")
     records: int = Field(default=0, ge=0, description="Its records that are trained on.")
     tokens: int = Field(default=0, ge=0, description="Tokens in them.")
     share: float = Field(
@@ -232,6 +265,7 @@ class DataSummary(StatusModel):
     split: int = Field(default=0, ge=0, description="Records longer than maxLength that were cut into several.")
     redactions: int = Field(default=0, ge=0, description="Personal data replaced by quality.redactPii.")
     redacted_records: int = Field(default=0, ge=0, description="Records that held it.")
+    judged: int = Field(default=0, ge=0, description="Pairs that data.judge was asked about.")
     dropped: DroppedRecords = Field(default=DroppedRecords(), description="Records that were left out.")
     datasets: tuple[DatasetSummary, ...] = Field(
         default=(),
@@ -246,12 +280,16 @@ class CheckpointRecord(StatusModel):
 
     step: int = Field(ge=0, description="Optimizer steps it holds.")
     uri: str = Field(max_length=1200, description="Its folder.")
+    metrics: MetricValues = Field(default=(), description="What it was measured to be.")
 
 
 class CheckpointStatus(StatusModel):
     """The checkpoints of the run."""
 
     latest: CheckpointRecord | None = Field(default=None, description="What the next attempt goes on from.")
+    best: CheckpointRecord | None = Field(
+        default=None, description="With earlyStopping: the best one, which is kept, and whose weights are published."
+    )
 
 
 class AttemptRecord(StatusModel):
@@ -305,4 +343,5 @@ class FineTuneJobStatus(JobStatus):
     progress: TrainingProgress | None = Field(default=None, description="How far training is.")
     data: DataSummary | None = Field(default=None, description="What the datasets hold.")
     checkpoints: CheckpointStatus | None = Field(default=None, description="The checkpoints of the run.")
+    tuning: TuningStatus | None = Field(default=None, description="The trials of a search.")
     output: PublishedModel | None = Field(default=None, description="The published model.")

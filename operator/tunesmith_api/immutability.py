@@ -7,7 +7,17 @@ from tunesmith_api.base import Kind
 from tunesmith_api.resources import EvalJob, FineTuneJob, Resource
 
 IMMUTABLE_ONCE_STARTED: dict[Kind, tuple[str, ...]] = {
-    "FineTuneJob": ("model", "data", "method", "training", "deepspeed", "checkpoints", "output"),
+    "FineTuneJob": (
+        "model",
+        "data",
+        "method",
+        "training",
+        "deepspeed",
+        "checkpoints",
+        "evaluation",
+        "tuning",
+        "output",
+    ),
     "EvalJob": ("target", "baseline", "suites", "gates", "batchSize", "report"),
 }
 

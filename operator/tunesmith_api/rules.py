@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
+from tunesmith_api.tuning import ONE_DOMAIN
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ def _exactly_one(path: str, one: str, other: str) -> Rule:
     return Rule(path, f"has(self.{one}) != has(self.{other})", f"set exactly one of {one} and {other}")
 
 
+def _with_references(path: str) -> Rule:
+    return Rule(path, "self.format != 'text'", "format text has no reference answers; use a format with a completion")
+
+
 def _immutable(kind: Kind) -> tuple[Rule, ...]:
     started = "has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase != 'Pending'"
     return tuple(
@@ -40,17 +45,24 @@ def _immutable(kind: Kind) -> tuple[Rule, ...]:
 RULES: dict[Kind, tuple[Rule, ...]] = {
     "FineTuneJob": (
         _exactly_one("spec.data.validation", "fraction", "dataset"),
+        _exactly_one("spec.evaluation.suites[]", "golden", "perplexity"),
+        _with_references("spec.evaluation.suites[].golden"),
+        Rule(
+            "spec.tuning.parameters[]",
+            "[has(self.uniform), has(self.logUniform), has(self.intUniform), has(self.choice)]"
+            ".filter(given, given).size() == 1",
+            ONE_DOMAIN,
+        ),
+        Rule("spec.tuning.parameters[].uniform", "self.min < self.max", "min must be less than max"),
+        Rule("spec.tuning.parameters[].logUniform", "self.min < self.max", "min must be less than max"),
+        Rule("spec.tuning.parameters[].intUniform", "self.min < self.max", "min must be less than max"),
         *_immutable("FineTuneJob"),
     ),
     "EvalJob": (
         _exactly_one("spec.target", "fineTuneJob", "uri"),
         _exactly_one("spec.baseline", "fineTuneJob", "uri"),
         _exactly_one("spec.suites[]", "golden", "perplexity"),
-        Rule(
-            "spec.suites[].golden",
-            "self.format != 'text'",
-            "format text has no reference answers; use a format with a completion",
-        ),
+        _with_references("spec.suites[].golden"),
         Rule(
             "spec.gates[]",
             "has(self.min) || has(self.max) || has(self.minImprovement)",

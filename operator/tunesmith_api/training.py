@@ -1,10 +1,11 @@
-"""How a model learns: method, adapter, hyperparameters, DeepSpeed."""
+"""How a model learns: method, adapter, hyperparameters."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import ApiModel, FolderUri
+from tunesmith_api.domain import DomainStage
 from tunesmith_api.reinforcement import Distillation, GroupRelative, ProximalPolicy, Rewards
 
 # What a model does, as Hugging Face calls its tasks and auto classes.
@@ -79,6 +80,11 @@ class RewardModelling(ApiModel):
         gt=0,
         le=10,
         description="Weight of a penalty that keeps the mean reward near zero. Default: none.",
+    )
+    domain: DomainStage | None = Field(
+        default=None,
+        description="A second stage: after data.train, pairs of a domain, without those that the model of the first "
+        "stage contradicts. Needs data.validation.",
     )
 
 
@@ -184,14 +190,3 @@ class Training(ApiModel):
     )
     torch_compile: bool = Field(default=False, description="Compile the model with torch.compile.")
     seed: int = Field(default=42, ge=0, le=4_294_967_295, description="Seed of initialisation, order and dropout.")
-
-
-class DeepSpeed(ApiModel):
-    """How optimizer, gradients and weights are spread over the workers."""
-
-    zero_stage: int = Field(
-        default=2,
-        ge=0,
-        le=3,
-        description="0: nothing is spread. 1: optimizer states are. 2: gradients as well. 3: weights as well.",
-    )

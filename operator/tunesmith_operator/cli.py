@@ -209,6 +209,26 @@ def logs(
 
 @app.command()
 @_says_errors
+def report(
+    what: KindAndName,
+    browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    state: StateFolder = Path(DEFAULT_FOLDER),
+    namespace: Namespace = "default",
+) -> None:
+    """Open the page of a training run, while it runs as well, or of an evaluation."""
+    import webbrowser
+
+    from tunesmith_operator.local import pages
+
+    here = State(state)
+    page = pages.page_of(here, names.find(here, what, namespace))
+    typer.echo(page)
+    if browser and isinstance(page, Path):
+        webbrowser.open(page.as_uri())
+
+
+@app.command()
+@_says_errors
 def delete(
     what: Annotated[list[str], typer.Argument(metavar="KIND/NAME...", show_default=False)],
     state: StateFolder = Path(DEFAULT_FOLDER),

@@ -42,11 +42,16 @@ def by(method: str) -> dict[str, Any]:
     return {"type": method, **needed.get(method, {})}
 
 
+def judged(fmt: str = "pairs") -> dict[str, Any]:
+    """Return the judge that datasets of pairs need."""
+    return {"judge": {"url": "http://judge.default.svc/v1", "model": "wise"}} if fmt == "pairs" else {}
+
+
 @pytest.mark.parametrize(
     ("method", "fmt"), [(method, fmt) for method, formats in FORMATS.items() for fmt in sorted(formats)]
 )
 def test_every_method_takes_its_formats(method: str, fmt: str) -> None:
-    accepted(train=[source(format=fmt)], method=by(method))
+    accepted(train=[source(format=fmt)], data=judged(fmt), method=by(method))
 
 
 @pytest.mark.parametrize(
@@ -59,12 +64,13 @@ def test_every_method_takes_its_formats(method: str, fmt: str) -> None:
     ],
 )
 def test_every_family_takes_its_methods(task: str, method: str, fmt: str) -> None:
-    accepted(model={"uri": "pvc://m/base", "task": task}, train=[source(format=fmt)], method=by(method))
+    model = {"uri": "pvc://m/base", "task": task}
+    accepted(model=model, train=[source(format=fmt)], data=judged(fmt), method=by(method))
 
 
 def test_a_format_that_the_method_cannot_learn_from() -> None:
     assert refused(train=[source()], method={"type": "dpo"}) == [
-        "spec.data.train[0].format: method dpo cannot learn from messages; it takes preference"
+        "spec.data.train[0].format: method dpo cannot learn from messages; it takes pairs or preference"
     ]
     assert refused(train=[source(format="kto")]) == [
         "spec.data.train[0].format: method sft cannot learn from kto; it takes alpaca, dolly, messages, "
@@ -74,7 +80,7 @@ def test_a_format_that_the_method_cannot_learn_from() -> None:
         train=[source(format="preference")],
         data={"validation": {"dataset": {"uri": "pvc://data/v.jsonl", "format": "text"}}},
         method={"type": "dpo"},
-    ) == ["spec.data.validation.dataset.format: method dpo cannot learn from text; it takes preference"]
+    ) == ["spec.data.validation.dataset.format: method dpo cannot learn from text; it takes pairs or preference"]
 
 
 def test_a_task_that_does_not_fit() -> None:
@@ -240,6 +246,138 @@ def test_what_preferences_cannot_be_learnt_with() -> None:
     assert refused(train=[source(format="kto")], method={"type": "kto"}, training={"perDeviceTrainBatchSize": 1}) == [
         "spec.training.perDeviceTrainBatchSize: method kto compares the records of a batch with each other; use 2 or "
         "more"
+    ]
+
+
+def test_pairs_and_their_judge() -> None:
+    pairs = source(format="pairs")
+    assert refused(train=[pairs], method={"type": "dpo"}) == [
+        "spec.data.judge: data.train[0] is of format pairs, and nobody says which answers are better; set judge, or "
+        "use format preference"
+    ]
+    assert refused(train=[source(format="preference")], data=judged(), method={"type": "rm"}) == [
+        "spec.data.judge: no dataset is of format pairs, so that there is nothing to judge; leave it out"
+    ]
+    assert refused(train=[pairs], data=judged(), method={"type": "kto"}) == [
+        "spec.data.train[0].format: method kto cannot learn from pairs; it takes kto"
+    ]
+    assert refused(train=[source()], data=judged()) == [
+        "spec.data.judge: no dataset is of format pairs, so that there is nothing to judge; leave it out"
+    ]
+    held = {"validation": {"dataset": {"uri": "pvc://data/v.jsonl", "format": "pairs"}}}
+    accepted(train=[source(format="preference")], data=judged() | held, method={"type": "rm"})
+    accepted(train=[source(format="preference"), source("b", format="pairs")], data=judged(), method={"type": "orpo"})
+
+
+@pytest.mark.parametrize("url", ["judge/v1", "ftp://judge/v1", "http://user:word@judge/v1", "http://judge/v1?key=a"])
+def test_an_address_of_a_judge_that_is_none(url: str) -> None:
+    judge = {"judge": {"url": url, "model": "wise"}}
+    (said,) = refused(train=[source(format="pairs")], data=judge, method={"type": "rm"})
+    assert said.startswith("spec.data.judge.url: ")
+
+
+def test_a_reward_model_in_two_stages() -> None:
+    general, domain = source(format="preference"), source("b", format="preference")
+    held = {"validation": {"fraction": 0.1}}
+
+    def two(*train: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return {"type": "rm", "rm": {"domain": {"train": list(train), **more}}}
+
+    accepted(train=[general], data=held, method=two(domain, level=0.99, maxSteps=9, learningRate=1e-5))
+    accepted(train=[general], data=held | judged(), method=two(source("b", format="pairs")))
+    accepted(train=[general], data=held, method=two(domain), deepspeed={"zeroStage": 2}, workers=2)
+    assert refused(train=[general], method=two(domain)) == [
+        "spec.data.validation: how surely the first stage judges the pairs of method.rm.domain shows on general pairs "
+        "that it has not learnt from; set fraction or dataset"
+    ]
+    assert refused(train=[general], data=held, method=two(source(format="preference"), source("b"))) == [
+        "spec.method.rm.domain.train[1].format: method rm cannot learn from messages; it takes pairs or preference",
+        "spec.method.rm.domain.train: more than one dataset has the name a; give each a name of its own",
+    ]
+    assert refused(train=[general], data=held, method=two(domain | {"weight": 2})) == [
+        "spec.method.rm.domain.train[0].weight: unknown field; known here: columns, format, name, split, uri"
+    ]
+    many = [source(f"g{number}", format="preference") for number in range(64)]
+    assert refused(train=many, data=held, method=two(domain)) == [
+        "spec.method.rm.domain.train: with data.train there are 65 datasets, and a job has at most 64"
+    ]
+    assert refused(
+        train=[general],
+        data=held,
+        method=two(domain),
+        deepspeed={"zeroStage": 3},
+        evaluation={"earlyStopping": {}},
+    ) == [
+        "spec.evaluation.earlyStopping: cannot tell the two stages of method.rm.domain apart; leave it out, and set "
+        "maxSteps for each stage",
+        "spec.deepspeed.zeroStage: by stage 3 no worker has all of the weights that judge the pairs of "
+        "method.rm.domain; use 2",
+    ]
+    assert refused(train=[general], data=held, method={**two(domain), "type": "dpo"}) == [
+        "spec.method: rm holds settings of method rm, and type is dpo"
+    ]
+
+
+def early(metric: str) -> dict[str, Any]:
+    return {"earlyStopping": {"metric": metric}}
+
+
+FRESH = {"name": "fresh", "perplexity": {"uri": "pvc://data/news.jsonl"}}
+FACTS = {"name": "facts", "golden": {"uri": "pvc://data/facts.jsonl", "metrics": ["f1"]}}
+HELD_OUT = {"train": [source()], "validation": {"fraction": 0.1}}
+
+
+def test_a_metric_to_stop_by_that_nobody_measures() -> None:
+    accepted(data=HELD_OUT, evaluation=early("evalLoss"))
+    accepted(evaluation={"suites": [FRESH, FACTS], **early("facts/f1")})
+    assert refused(evaluation=early("evalLoss")) == [
+        "spec.evaluation.earlyStopping.metric: evalLoss is measured on validation records; set data.validation, or "
+        "name a metric of a suite"
+    ]
+    assert refused(data=HELD_OUT, evaluation={"suites": [FRESH, FACTS], **early("fresh/f1")}) == [
+        "spec.evaluation.earlyStopping.metric: no suite gives fresh/f1; there is evalLoss, fresh/perplexity and "
+        "facts/f1"
+    ]
+    assert refused(evaluation=early("fresh/f1")) == ["spec.evaluation.earlyStopping.metric: no suite gives fresh/f1"]
+    assert refused(data=HELD_OUT, method=by("grpo"), evaluation=early("evalLoss")) == [
+        "spec.evaluation.earlyStopping.metric: evalLoss of method grpo is near 0 however good the answers are; name a "
+        "metric of a suite"
+    ]
+
+
+def test_suites_that_the_trained_model_cannot_answer() -> None:
+    suites = {"suites": [FRESH]}
+    accepted(train=[source(format="preference")], method=by("dpo"), evaluation=suites)
+    assert refused(train=[source(format="preference")], method=by("rm"), evaluation=suites) == [
+        "spec.evaluation.suites: ask a model that writes, and method rm makes one that judges; drop them"
+    ]
+    assert refused(model={"uri": "pvc://m/base", "task": "seq2seq-lm"}, evaluation=suites) == [
+        "spec.evaluation.suites: are for task causal-lm, and model.task is seq2seq-lm; drop them"
+    ]
+    assert refused(train=[source(format="textClassification")], evaluation=suites) == [
+        "spec.evaluation.suites: ask a model that writes, and textClassification makes a classifier; drop them"
+    ]
+
+
+def test_suites_that_cannot_be_told_apart_or_counted_or_run_between_steps() -> None:
+    assert refused(evaluation={"suites": [FRESH, FRESH]}) == [
+        "spec.evaluation: suites has more than one suite named fresh"
+    ]
+    all_metrics = ["exactMatch", "f1", "bleu", "chrf", "rouge1", "rouge2", "rougeL"]
+    many = [
+        {"name": f"s{number}", "golden": {"uri": "pvc://data/facts.jsonl", "metrics": all_metrics}}
+        for number in range(10)
+    ]
+    accepted(evaluation={"suites": many[:9]})
+    assert refused(evaluation={"suites": many}) == [
+        "spec.evaluation.suites: give 70 metrics, and status has room for 63 besides evalLoss; drop some"
+    ]
+    spread = {"zeroStage": 3}
+    accepted(deepspeed=spread, evaluation={"suites": [FRESH]})
+    accepted(deepspeed=spread, data=HELD_OUT, evaluation={"parallel": False, **early("evalLoss")})
+    assert refused(deepspeed=spread, evaluation={"suites": [FRESH], "parallel": False}) == [
+        "spec.evaluation.parallel: by zeroStage 3 no worker has all of the weights between steps; leave it out, so "
+        "that a process of its own measures the checkpoints, or use stage 2"
     ]
 
 

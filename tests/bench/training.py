@@ -1,167 +1,173 @@
-"""Training speed, padding, memory and start-up, beside TRL alone on the same data and model, in one run.
+"""Training speed, padding, loss, memory and start-up of this trainer and of others, in one run: `make bench`.
 
-`make bench`. The model is a random Llama made on the spot and the records vary in length as answers do, so that
-nothing is downloaded. Each contestant runs in a process of its own, one after another.
+The model is a random Llama made on the spot, and so are the records: nothing is downloaded but LLaMA-Factory, into an
+environment of its own. All begin with the same model, see the same records once, take steps of about as many real
+tokens, and are measured by the same meter and judged by the same judge. Each runs in a process of its own, one after
+another. Nothing is asserted.
 """
 
+import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.tiny import make_tiny_model
-from tunesmith_api.contract import ProgressDocument, RunCheckpoints, RunIdentity, TrainRun
-from tunesmith_api.data import Dataset, TrainingData
-from tunesmith_api.finetunejob import Output
-from tunesmith_api.training import Adapter, Method, Training
+from tests.bench import contestants
+from tests.bench.contestants import LLAMA_FACTORY, Contestant, Start
+from tests.bench.workload import Workload
 
-STEPS = {"none": 40, "bfd": 20}
-WORDS = ("the", "valve", "pump", "sensor", "garden", "timer", "opens", "closes", "when", "rain", "frost", "light")
+# Of a contestant that fails.
+LAST_LINES = 20
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TQDM_DISABLE": "1",
+    # Ours sets it for itself: threads that wait give way to what else runs on the machine, which then disturbs less.
+    "GOMP_SPINCOUNT": "30000",
+}
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one contestant did."""
+    """What one contestant did, in one run or in the middle of several."""
 
-    name: str
-    tokens_per_second: float
+    real_per_second: float
+    calm_per_second: float
     real_ratio: float
+    loss: float
     peak_memory: float
     first_step: float
 
 
 def main() -> None:
-    """Run the contestants and print the table."""
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        data = write_data(work / "volumes" / "data")
-        texts = data.read_text().splitlines()
-        make_tiny_model(work / "volumes" / "models" / "base", texts, hidden_size=128, layers=4, vocab_size=1024)
-        trl = trl_alone(work, data)
-        ours = [tunesmith(work, packing) for packing in ("none", "bfd")]
-    table = Table(title="Training, one run on this machine", caption=f"{os.cpu_count()} cores; ratios to TRL alone")
-    for column in (
-        "",
-        "real tokens/s",
-        "ratio",
-        "real/computed tokens",
-        "peak memory MB",
-        "ratio",
-        "s to step 1",
-        "ratio",
-    ):
-        table.add_column(column, justify="left" if not column else "right")
-    for each in (trl, *ours):
-        table.add_row(
-            each.name,
-            f"{each.tokens_per_second:.0f}",
-            f"{each.tokens_per_second / trl.tokens_per_second:.2f}",
-            f"{each.real_ratio:.3f}",
-            f"{each.peak_memory:.0f}",
-            f"{each.peak_memory / trl.peak_memory:.2f}",
-            f"{each.first_step:.1f}",
-            f"{each.first_step / trl.first_step:.2f}",
-        )
-    Console(width=120).print(table)
+    """Run the contestants and print the table; exit with 1 when one of them failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--llama-factory", type=Path, help="Python of an environment with LLaMA-Factory")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each runs; the table shows medians")
+    given = parser.parse_args()
+    entered: tuple[Contestant, ...] = contestants.OF_THIS_ENVIRONMENT
+    if given.llama_factory is not None:
+        entered = (*entered, *contestants.llama_factory(given.llama_factory))
+    done: dict[str, list[Figures]] = {}
+    failed = False
+    for number in range(given.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, figures in one_round(entered, Path(folder)).items():
+                done.setdefault(name, []).append(figures)
+        failed = failed or any(len(done.get(each.name, ())) <= number for each in entered)
+    show({name: middle(figures) for name, figures in done.items()}, given.rounds)
+    sys.exit(1 if failed else 0)
 
 
-def write_data(folder: Path) -> Path:
-    """Write 480 conversations whose answers have 4 to 120 words."""
-    folder.mkdir(parents=True)
-    generator = random.Random(17)
-    lines = []
-    for _ in range(480):
-        answer = " ".join(generator.choices(WORDS, k=int(4 + 116 * generator.random() ** 2)))
-        turns = [{"role": "user", "content": "what now"}, {"role": "assistant", "content": answer}]
-        lines.append(json.dumps({"messages": turns}))
-    path = folder / "train.jsonl"
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def trl_alone(work: Path, data: Path) -> Figures:
-    """Measure TRL's trainer with its own data preparation."""
-    out = work / "trl.json"
-    arguments = [str(work / "volumes/models/base"), str(data), str(STEPS["none"]), str(out)]
-    started, peak = run(["-m", "tests.bench.trl_alone", *arguments], {})
-    figures = json.loads(out.read_text())
-    first_step = figures["first_step_at"] - started
-    return Figures("TRL alone", figures["tokens_per_second"], figures["real_ratio"], peak, first_step)
-
-
-def tunesmith(work: Path, packing: str) -> Figures:
-    """Measure a training run as the local shell starts it."""
-    source = Dataset(name="garden", uri="pvc://data/train.jsonl", format="messages")
-    config = TrainRun(
-        run=RunIdentity(kind="FineTuneJob", namespace="bench", name=packing, uid=packing, attempt=1),
-        model="pvc://models/base",
-        data=TrainingData.model_validate(
-            {"train": (source,), "maxLength": 256, "packing": packing}, by_alias=True, strict=False
-        ),
-        method=Method(adapter=Adapter(type="full")),
-        training=Training(max_steps=STEPS[packing], learning_rate=1e-3),
-        checkpoints=RunCheckpoints(uri=f"pvc://models/{packing}-checkpoints", every_steps=1000, keep=1),
-        output=Output(uri=f"pvc://models/{packing}"),
-    )
-    (work / "config.json").write_text(config.model_dump_json(by_alias=True, exclude_none=True))
-    progress = work / f"progress-{packing}.json"
-    seen: list[float] = []
-
-    def watch() -> None:
-        if not seen and progress.exists():
-            document = ProgressDocument.model_validate_json(progress.read_bytes())
-            if document.training and document.training.step:
-                seen.append(time.time())
-
-    environment = {
-        "TUNESMITH_CONFIG": str(work / "config.json"),
-        "TUNESMITH_PROGRESS": str(progress),
-        "TUNESMITH_VOLUMES": str(work / "volumes"),
+def one_round(entered: Sequence[Contestant], folder: Path) -> dict[str, Figures]:
+    """Run each contestant once; return the figures of those that got to the end."""
+    work = Workload(folder / "volumes")
+    if run([sys.executable, "-m", "tests.bench.workload", str(work.volumes)], {}) is None:
+        sys.exit(1)
+    runs: dict[str, tuple[Start, float, float]] = {}
+    for number, each in enumerate(entered):
+        own = folder / f"run-{number}"
+        own.mkdir()
+        start = each.prepare(work, own)
+        print(f"{each.name} …", file=sys.stderr, flush=True)
+        measured = run(start.command, start.environment)
+        if measured is not None:
+            runs[each.name] = (start, *measured)
+    models = [str(start.model) for start, _, _ in runs.values()]
+    judge = [sys.executable, "-m", "tests.bench.held_out", str(work.held_out), str(work.model), *models]
+    judged = subprocess.run(judge, env=_environment({}), stdout=subprocess.PIPE, check=True)
+    losses: list[float] = json.loads(judged.stdout)
+    return {
+        name: read(start, began, peak, loss)
+        for (name, (start, began, peak)), loss in zip(runs.items(), losses, strict=True)
     }
-    started, peak = run(["-m", "tunesmith_runtime"], environment, watch)
-    training = ProgressDocument.model_validate_json(progress.read_bytes()).training
-    assert training is not None
-    assert training.tokens_per_second is not None
-    assert training.real_token_ratio is not None
+
+
+def read(start: Start, began: float, peak: float, loss: float) -> Figures:
+    """Return what the meter, the clock and the judge say of a run."""
+    metered = json.loads(start.figures.read_text())
     return Figures(
-        f"Tunesmith, packing {packing}",
-        training.tokens_per_second,
-        training.real_token_ratio,
-        peak,
-        seen[0] - started,
+        real_per_second=metered["real_per_second"],
+        calm_per_second=metered["calm_per_second"],
+        real_ratio=metered["real"] / metered["computed"],
+        loss=loss,
+        peak_memory=peak,
+        first_step=metered["first_step_at"] - began,
     )
 
 
-def run(arguments: list[str], environment: dict[str, str], watch: object = None) -> tuple[float, float]:
-    """Run Python to its end; return when it started, in seconds, and its peak memory, in MB."""
+def run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float] | None:
+    """Run a command to its end; return when it started, in seconds, and its peak memory, in MB; None when it fails."""
     started = time.time()
     with tempfile.TemporaryFile() as printed:
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            env={**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": str(Path.cwd()), **environment},
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-        )
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                break
-            if callable(watch):
-                watch()
-            time.sleep(0.02)
+        process = subprocess.Popen(command, env=_environment(environment), stdout=printed, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
         if status:
             printed.seek(0)
-            last = "\n".join(printed.read().decode(errors="replace").splitlines()[-20:])
-            sys.exit(f"{' '.join(arguments)} failed with exit code {os.waitstatus_to_exitcode(status)}:\n{last}")
+            last = "\n".join(printed.read().decode(errors="replace").splitlines()[-LAST_LINES:])
+            code = os.waitstatus_to_exitcode(status)
+            print(f"{' '.join(command)} failed with exit code {code}:\n{last}", file=sys.stderr)
+            return None
     return started, usage.ru_maxrss / 1024
+
+
+def middle(runs: Sequence[Figures]) -> Figures:
+    """Return the median of each figure."""
+    return Figures(**{field.name: median(getattr(each, field.name) for each in runs) for field in fields(Figures)})
+
+
+def show(figures: Mapping[str, Figures], rounds: int) -> None:
+    """Print the table, and what our loop costs."""
+    often = "one run" if rounds == 1 else f"medians of {rounds} runs"
+    table = Table(title=f"Training on this machine, {often}", caption=f"{os.cpu_count()} cores")
+    table.add_column("", no_wrap=True)
+    for column in (
+        "real tokens/s",
+        "x LLaMA-F.",
+        "x TRL padded",
+        "real tokens of all",
+        "held-out loss",
+        "peak MB",
+        "s to step 1",
+    ):
+        table.add_column(column, justify="right")
+    for name, each in figures.items():
+        table.add_row(
+            name,
+            f"{each.real_per_second:,.0f}",
+            *(_ratio(each, figures.get(rival)) for rival in (LLAMA_FACTORY, contestants.TRL_PADDED.name)),
+            f"{each.real_ratio:.3f}",
+            f"{each.loss:.3f}",
+            f"{each.peak_memory:,.0f}",
+            f"{each.first_step:.1f}",
+        )
+    console = Console(width=120)
+    console.print(table)
+    for ours, bare in (
+        (contestants.PACKED.name, contestants.BARE_PACKED.name),
+        (contestants.PADDED.name, contestants.BARE_PADDED.name),
+    ):
+        if ours in figures and bare in figures:
+            more = figures[bare].calm_per_second / figures[ours].calm_per_second - 1
+            console.print(
+                f"{ours}: {more:+.1%} time for a token beside the {bare}, in their calm steps", highlight=False
+            )
+
+
+def _ratio(figures: Figures, rival: Figures | None) -> str:
+    return f"{figures.real_per_second / rival.real_per_second:.2f}" if rival else "-"
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, **_ENVIRONMENT, "PYTHONPATH": str(Path.cwd()), **more}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
         ["a/b", "facts/rouge2"],
         ["f1", "/f1", "facts/", "facts/f-1", "Facts/f1", "facts/2", "a/b/c"],
     ),
+    r"^(evalLoss|[a-z0-9]([-a-z0-9]*[a-z0-9])?/[A-Za-z][A-Za-z0-9]*)$": (
+        ["a/b", "evalLoss", "facts/rouge2"],
+        ["loss", "f1", "/f1", "facts/", "Facts/f1", "facts/2", "a/b/c"],
+    ),
     QUANTITY: (["1", "500m", "1.5", "16Gi", "3k"], ["x", "-1", "1 Gi", "1GB", ".5", "1.", "1Ei", "m"]),
     rf"^(hf|pvc|s3|file|finetunejob)://{_REST}$": (
         ["hf://a", "hf://org/name@main", "pvc://claim/a", "s3://bucket/a_b/c=1", "file:///a", "finetunejob://bot"],
@@ -34,11 +38,19 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
         ["hf://a", "hf://org/name@main", "pvc://claim/**/*.jsonl", "s3://bucket/a[0-9]?.csv", "file:///a"],
         ["a", "hf://", "http://a", "finetunejob://bot", "pvc://a b", "pvc://a;b", "s3://a'b"],
     ),
+    r"^(/[A-Za-z0-9_@%+=:,~-][A-Za-z0-9._@%+=:,~-]*)+$": (
+        ["/a", "/scratch/zero-1/v1.2", "/_a"],
+        ["ab", "a/b", "//", "/a/", "/a//b", "/../a", "/a/./b", "/a b", "/ä"],
+    ),
     r"^[A-Za-z0-9._-]+$": (["t", "train", "test_2.x-y"], ["a b", "train[:10]", "ä"]),
     r"^[a-z]+$": (["en", "de"], ["EN", "e1", "1a"]),
     rf"^([A-Za-z0-9]+|{_WORD}(\.{_WORD})*:{_WORD})$": (
         ["a", "exactMatch", "pkg.rewards:score", "_a:_b"],
         ["exact-match", "pkg.rewards", ":score", "pkg:", "a b", "pkg..x:y", "7a:b", "ä:b"],
+    ),
+    r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%+=/-]*)?$": (
+        ["http://judge", "https://judge.default.svc:8000/v1", "http://[::1]:80/"],
+        ["judge", "ftp://judge", "http://", "http://me:word@judge/v1", "http://judge/v1?key=a", "http://judge:port"],
     ),
     rf"^((pvc|s3)://[A-Za-z0-9.-]+|file://)/{_REST}$": (
         ["s3://a/b", "pvc://claim/a/b", "file:///a"],

@@ -50,6 +50,16 @@ def _validated(**validation: Any) -> Object:
     return {"data": FINE_TUNE_JOB_SPEC["data"] | {"validation": validation}}
 
 
+def _measured(**suite: Any) -> Object:
+    return {"evaluation": {"suites": [{"name": "facts", **suite}]}}
+
+
+def _tuned(**domain: Any) -> Object:
+    return _validated(fraction=0.1) | {
+        "tuning": {"parameters": [{"name": "training.learningRate", **domain}], "trials": 1}
+    }
+
+
 def _suites(**suite: Any) -> Object:
     return {"suites": [{"name": "facts", **suite}]}
 
@@ -63,9 +73,34 @@ GOLDEN = {"uri": "pvc://data/heldout.jsonl"}
 PROSE = {"uri": "pvc://data/prose.jsonl"}
 BY_JOB = {"fineTuneJob": "bot"}
 BY_URI = {"uri": "pvc://models/bot"}
+SPAN = {"min": 0.1, "max": 0.2}
 ONE_MODEL = "set exactly one of fineTuneJob and uri"
 
 EXAMPLES: tuple[Examples, ...] = (
+    Examples(
+        "FineTuneJob",
+        "spec.tuning.parameters[]",
+        "set exactly one of uniform, logUniform, intUniform and choice",
+        "spec.tuning.parameters[0]",
+        taken=(
+            _tuned(uniform=SPAN),
+            _tuned(logUniform=SPAN),
+            _tuned(intUniform={"min": 0, "max": 1}),
+            _tuned(choice=["0.1"]),
+        ),
+        refused=(_tuned(), _tuned(uniform=SPAN, choice=["0.1"]), _tuned(uniform=SPAN, logUniform=SPAN)),
+    ),
+    *(
+        Examples(
+            "FineTuneJob",
+            f"spec.tuning.parameters[].{domain}",
+            "min must be less than max",
+            f"spec.tuning.parameters[0].{domain}",
+            taken=(_tuned(**{domain: {"min": 1, "max": 2}}),),
+            refused=(_tuned(**{domain: {"min": 1, "max": 1}}), _tuned(**{domain: {"min": 2, "max": 1}})),
+        )
+        for domain in ("uniform", "logUniform", "intUniform")
+    ),
     Examples(
         "FineTuneJob",
         "spec.data.validation",
@@ -73,6 +108,22 @@ EXAMPLES: tuple[Examples, ...] = (
         "spec.data.validation",
         taken=({}, _validated(fraction=0.1), _validated(dataset=HELD_OUT)),
         refused=(_validated(), _validated(fraction=0.1, dataset=HELD_OUT)),
+    ),
+    Examples(
+        "FineTuneJob",
+        "spec.evaluation.suites[]",
+        "set exactly one of golden and perplexity",
+        "spec.evaluation.suites[0]",
+        taken=(_measured(golden=GOLDEN), _measured(perplexity=PROSE)),
+        refused=(_measured(), _measured(golden=GOLDEN, perplexity=PROSE)),
+    ),
+    Examples(
+        "FineTuneJob",
+        "spec.evaluation.suites[].golden",
+        "format text has no reference answers; use a format with a completion",
+        "spec.evaluation.suites[0].golden",
+        taken=(_measured(golden=GOLDEN | {"format": "squad"}),),
+        refused=(_measured(golden=GOLDEN | {"format": "text"}),),
     ),
     Examples(
         "EvalJob",

@@ -24,6 +24,17 @@ SPEC = [each for kind in ALL for each in constraints(kind, "spec")]
 STATUS = [each for kind in ALL for each in constraints(kind, "status")]
 # Values that a field may have, while a rule over several fields speaks against them.
 AGAINST_A_RULE = {
+    "FineTuneJob spec.evaluation.suites[].golden.format enum",
+    "FineTuneJob spec.tuning.metric maxLength",
+    "FineTuneJob spec.tuning.metric minLength",
+    "FineTuneJob spec.tuning.metric pattern",
+    "FineTuneJob spec.tuning.parameters maxItems",
+    "FineTuneJob spec.tuning.parameters x-kubernetes-list-type",
+    "FineTuneJob spec.tuning.parameters[].name maxLength",
+    "FineTuneJob spec.tuning.parameters[].name minLength",
+    "FineTuneJob spec.tuning.parameters[].choice[] maxLength",
+    "FineTuneJob spec.tuning.parameters[].choice[] minLength",
+    "FineTuneJob spec.tuning.scheduler.type enum",
     "EvalJob spec.suites[].golden.format enum",
     "EvalJob spec.gates[].metric maxLength",
     "EvalJob spec.gates[].metric pattern",

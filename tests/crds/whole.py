@@ -38,6 +38,7 @@ CONDITION: Object = {
     "observedGeneration": 1,
     "lastTransitionTime": THEN,
 }
+MEASURED = [{"metric": "facts/f1", "value": 0.5}]
 MODEL: Object = {"uri": "pvc://models/bot", "digest": "sha256:0", "adapter": True}
 ATTEMPT: Object = {
     "number": 1,
@@ -88,6 +89,7 @@ FINE_TUNE_JOB_STATUS: Object = JOB_STATUS | {
         "nodes": [{"name": "bot-a1", "tokensPerSecond": 50.5, "stepSeconds": 0.5, "memoryBytes": 1_000_000}],
         "stragglers": [{"name": "bot-a1", "factor": 2.0}],
         "streams": [{"name": "tickets", "loss": 1.5, "evalLoss": 1.6}],
+        "metrics": MEASURED,
         "eta": THEN,
     },
     "data": {
@@ -98,6 +100,7 @@ FINE_TUNE_JOB_STATUS: Object = JOB_STATUS | {
         "split": 1,
         "redactions": 1,
         "redactedRecords": 1,
+        "judged": 3,
         "dropped": {
             "overlong": 1,
             "empty": 1,
@@ -108,10 +111,29 @@ FINE_TUNE_JOB_STATUS: Object = JOB_STATUS | {
             "tooShort": 1,
             "tooLong": 1,
             "contaminated": 1,
+            "undecided": 1,
+            "contradicted": 1,
         },
         "datasets": [{"name": "tickets", "records": 1, "tokens": 1, "share": 1.0, "passes": 1.5}],
     },
-    "checkpoints": {"latest": {"step": 10, "uri": "pvc://models/bot-checkpoints/10"}},
+    "tuning": {
+        "trials": [
+            {
+                "number": 1,
+                "parameters": {"training.learningRate": "0.001"},
+                "state": "Failed",
+                "steps": 10,
+                "value": 1.5,
+                "step": 5,
+                "message": "out of memory",
+            }
+        ],
+        "best": 1,
+    },
+    "checkpoints": {
+        "latest": {"step": 10, "uri": "pvc://models/bot-checkpoints/10", "metrics": MEASURED},
+        "best": {"step": 5, "uri": "pvc://models/bot-checkpoints/5", "metrics": MEASURED},
+    },
     "output": MODEL,
 }
 EVAL_JOB_STATUS: Object = JOB_STATUS | {
@@ -195,10 +217,14 @@ _FINE_TUNE_JOB: Object = RUN | {
         "labelSmoothingFactor": 0.1,
         "precision": "bf16",
         "activationCheckpointing": True,
-        "torchCompile": True,
+        "torchCompile": False,
         "seed": 1,
     },
-    "deepspeed": {"zeroStage": 3},
+    "deepspeed": {
+        "zeroStage": 3,
+        "offload": {"optimizer": "nvme", "parameters": "cpu", "nvmePath": "/tmp/zero"},
+        "config": {"wall_clock_breakdown": True},
+    },
     "checkpoints": {"uri": "pvc://models/bot-checkpoints", "everySteps": 5, "keep": 3},
     "output": {"uri": "pvc://models/bot", "merge": True},
     "workers": 2,
@@ -216,6 +242,50 @@ _VALIDATED: Object = _FINE_TUNE_JOB | {
     "method": {"type": "sft", "adapter": {"type": "lora", "loadIn4bit": True}},
     "deepspeed": {"zeroStage": 2},
 }
+_MEASURED: Object = {
+    "model": {"uri": "pvc://models/base"},
+    "data": {"train": [{"name": "tickets", "uri": "pvc://data/train.jsonl", "format": "messages"}]},
+    "evaluation": {
+        "suites": [
+            {
+                "name": "facts",
+                "golden": {
+                    "uri": "pvc://data/heldout.jsonl",
+                    "format": "promptCompletion",
+                    "metrics": ["f1"],
+                    "maxNewTokens": 32,
+                },
+            },
+            {"name": "fresh", "perplexity": {"uri": "pvc://data/news.jsonl", "format": "text", "maxLength": 512}},
+        ],
+        "parallel": True,
+        "earlyStopping": {"metric": "facts/f1", "patience": 2, "minDelta": 0.5},
+    },
+    "output": {"uri": "pvc://models/bot"},
+}
+_TUNED: Object = {
+    "model": {"uri": "pvc://models/base"},
+    "data": {
+        "train": [{"name": "tickets", "uri": "pvc://data/train.jsonl", "format": "messages"}],
+        "validation": {"fraction": 0.1},
+    },
+    "tuning": {
+        "parameters": [
+            {"name": "training.weightDecay", "uniform": {"min": 0.1, "max": 0.5}},
+            {"name": "training.learningRate", "logUniform": {"min": 0.001, "max": 0.01}},
+            {"name": "training.warmupSteps", "intUniform": {"min": 1, "max": 10}},
+            {"name": "method.adapter.r", "choice": ["8", "16"]},
+        ],
+        "metric": "facts/f1",
+        "trials": 8,
+        "maxConcurrentTrials": 2,
+        "maxSeconds": 3600,
+        "scheduler": {"type": "asha", "graceSteps": 10, "reductionFactor": 4},
+        "seed": 1,
+    },
+    "evaluation": {"suites": [{"name": "facts", "golden": {"uri": "pvc://data/heldout.jsonl", "metrics": ["f1"]}}]},
+    "output": {"uri": "pvc://models/bot"},
+}
 
 
 def _by(method: str, fmt: str, adapter: Object, **settings: Object | list[Object]) -> Object:
@@ -230,7 +300,45 @@ def _by(method: str, fmt: str, adapter: Object, **settings: Object | list[Object
 
 _CONTINUED: Object = {"type": "lora", "continueFrom": "pvc://models/adapter"}
 _METHODS: tuple[Object, ...] = (
-    _by("rm", "preference", _CONTINUED, rm={"centerRewardsCoefficient": 0.01}),
+    _by(
+        "rm",
+        "pairs",
+        _CONTINUED,
+        rm={
+            "centerRewardsCoefficient": 0.01,
+            "domain": {
+                "train": [
+                    {
+                        "name": "domain",
+                        "uri": "hf://org/domain",
+                        "format": "preference",
+                        "split": "train",
+                        "columns": {"chosen": "good"},
+                    }
+                ],
+                "level": 0.9,
+                "numTrainEpochs": 2.0,
+                "maxSteps": 10,
+                "learningRate": 0.001,
+            },
+        },
+    )
+    | {
+        "data": {
+            "train": [{"name": "tickets", "uri": "pvc://data/train.jsonl", "format": "pairs"}],
+            "validation": {"fraction": 0.1},
+            "judge": {
+                "url": "http://judge.default.svc/v1",
+                "model": "wise",
+                "criteria": "The better answer is shorter.",
+                "temperature": 0.5,
+                "maxTokens": 8,
+                "maxConcurrency": 4,
+                "timeoutSeconds": 30,
+                "maxRetries": 3,
+            },
+        }
+    },
     _by(
         "dpo",
         "preference",
@@ -328,7 +436,7 @@ _MODEL_SERVE: Object = RUN | {
 _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 
 _SPECS: dict[Kind, tuple[Object, ...]] = {
-    "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, *_METHODS),
+    "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, _MEASURED, _TUNED, *_METHODS),
     "EvalJob": (_EVAL_JOB, _BY_URI, _GATED),
     "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI),
 }

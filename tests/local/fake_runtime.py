@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG = json.loads(Path(os.environ["TUNESMITH_CONFIG"]).read_text())
-PROGRESS = Path(os.environ["TUNESMITH_PROGRESS"])
+PROGRESS = Path(os.environ.get("TUNESMITH_PROGRESS", ""))
 VOLUMES = Path(os.environ["TUNESMITH_VOLUMES"])
 RUN = CONFIG["run"]
 
@@ -47,6 +47,7 @@ def train(control: dict[str, Any]) -> dict[str, Any]:
             hold()
     output = path(CONFIG["output"]["uri"])
     output.mkdir(parents=True, exist_ok=True)
+    (output / "training.html").write_text(f"{total} steps")
     training = {"step": total, "totalSteps": total, "percent": 100, "loss": 0.25}
     result = {"type": "train", "model": {"uri": CONFIG["output"]["uri"], "digest": "sha256:1"}}
     return {"training": training, "resumedFromStep": first, "result": result}
@@ -57,6 +58,8 @@ def evaluate(control: dict[str, Any]) -> dict[str, Any]:
     metric = {"metric": "facts/f1", "value": value, "baseline": 0.125, "delta": value - 0.125, "n": 20}
     target = {"uri": CONFIG["target"]["uri"], "digest": CONFIG["target"].get("digest")}
     report_uri = CONFIG["report"]["uri"] + "/report.html"
+    path(report_uri).parent.mkdir(parents=True, exist_ok=True)
+    path(report_uri).write_text("f1")
     return {"result": {"type": "evaluate", "results": [metric], "target": target, "report": report_uri}}
 
 
@@ -80,7 +83,18 @@ def hold() -> None:
         signal.pause()
 
 
+def page(file: str) -> int:
+    saved = path(CONFIG["checkpoints"]["uri"]) / "step"
+    if not saved.exists():
+        sys.stderr.write("error: no step has been reported on this machine\n")
+        return 1
+    Path(file).write_text(f"{saved.read_text()} steps")
+    return 0
+
+
 def main() -> int:
+    if sys.argv[1:2] == ["page"]:
+        return page(sys.argv[2])
     control = told()
     sys.stderr.write(f"attempt {RUN['attempt']} of {RUN['name']}\n")
     if control.get("deaf"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.builders import manifest
+from tunesmith_api.judging import API_KEY_VARIABLE
 
 RUNTIME = shlex.join([sys.executable, "-S", str(Path(__file__).with_name("fake_runtime.py"))])
 TUNESMITH = [sys.executable, "-c", "from tunesmith_operator.cli import main; main()"]
@@ -138,5 +139,9 @@ def free_port() -> int:
 
 
 def _environment(runtime: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TUNESMITH_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TUNESMITH_") or name == API_KEY_VARIABLE
+    }
     return {**kept, "TUNESMITH_RUNTIME": runtime}

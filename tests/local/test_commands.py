@@ -1,10 +1,11 @@
 """What the command line shows of resources, and how it refuses."""
 
 import json
+from pathlib import Path
 
 import yaml
 
-from tests.local.home import Home
+from tests.local.home import Home, until
 
 
 def test_get_lists_what_there_is(home: Home) -> None:
@@ -62,6 +63,42 @@ def test_what_is_not_there_is_said_with_what_is(home: Home) -> None:
     for call, sentence in refusals.items():
         done = home.tunesmith(*call)
         assert (done.returncode, done.stderr) == (1, f"error: {sentence}\n")
+
+
+def test_report_names_the_page_of_a_run_and_of_an_evaluation(home: Home) -> None:
+    home.write_thread()
+    home.run("--until-ready")
+    volumes = home.folder / ".tunesmith" / "volumes"
+
+    pages = [home.tunesmith("report", what, "--no-open").stdout.strip() for what in ("ftj/bot", "evj/bot")]
+
+    assert pages == [str(volumes / "models/bot/training.html"), str(volumes / "reports/bot/report.html")]
+    refused = home.tunesmith("report", "mserve/bot")
+    assert refused.returncode == 1
+    assert refused.stderr == "error: a ModelServe has no page; there is one of each FineTuneJob and EvalJob\n"
+    (volumes / "reports/bot/report.html").unlink()
+    assert home.tunesmith("report", "evj/bot").stderr.endswith("reports/bot/report.html is gone\n")
+
+
+def test_report_of_a_run_that_has_published_nothing_shows_what_it_has_done(home: Home) -> None:
+    home.write_job()
+    nothing = home.tunesmith("report", "ftj/bot")
+    assert nothing.stderr == "error: no FineTuneJob bot in namespace default; there is none in .tunesmith\n"
+    home.control(bot={"failure": {"reason": "RunFailed", "message": "no", "retryable": False}})
+    home.run()
+    failed = home.tunesmith("report", "ftj/bot")
+    assert failed.stderr == "error: FineTuneJob bot has no page yet: no step has been reported on this machine\n"
+    home.tunesmith("delete", "ftj/bot")
+    home.control(bot={"steps": 6, "holdAt": 3})
+    shell = home.start()
+    until(lambda: "holding" in home.log("bot-a1"))
+
+    page = home.tunesmith("report", "ftj/bot", "--no-open").stdout.strip()
+
+    assert page == str(home.folder / ".tunesmith/runs/default/bot-a1/training.html")
+    assert Path(page).read_text() == "3 steps"
+    shell.terminate()
+    shell.wait(30)
 
 
 def test_delete_forgets_a_resource_and_leaves_its_model(home: Home) -> None:

@@ -1,6 +1,7 @@
 """A run with several workers: on one machine, or in pods, here processes with names and addresses of their own."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,23 +69,45 @@ def alone(volumes: Path) -> ProgressDocument:
     return train(Pods(volumes, run_config("alone", workers=1, batch=4), apart=False))
 
 
-def test_two_workers_of_one_machine_learn_what_one_learns_with_twice_the_batch(
-    volumes: Path, alone: ProgressDocument
-) -> None:
-    """Weight for weight, by ZeRO-3, which takes the model apart; tests/cluster compares losses over two pods."""
-    name = "zero-3"
-    config = run_config(name, workers=2, batch=2, deepspeed={"zeroStage": 3})
-    together = train(Pods(volumes, config, apart=False))
+@pytest.fixture(scope="session")
+def together(volumes: Path) -> ProgressDocument:
+    """Return the outcome of two workers by ZeRO-3, which takes the model apart."""
+    return train(Pods(volumes, run_config("zero-3", workers=2, batch=2, deepspeed={"zeroStage": 3}), apart=False))
 
-    assert together.training is not None
+
+def assert_equal(document: ProgressDocument, model: Path, alone: ProgressDocument) -> None:
+    """Fail unless a run ended with the loss, and left the weights, of the one that trained alone."""
+    assert document.training is not None
     assert alone.training is not None
-    assert together.training.step == alone.training.step == STEPS
-    assert together.training.loss == pytest.approx(alone.training.loss, rel=TOLERANCE)
-    expected = load_causal_lm(volumes / "models" / "alone").state_dict()
-    found = load_causal_lm(volumes / "models" / name).state_dict()
+    assert document.training.step == alone.training.step == STEPS
+    assert document.training.loss == pytest.approx(alone.training.loss, rel=TOLERANCE)
+    expected, found = load_causal_lm(model.parent / "alone").state_dict(), load_causal_lm(model).state_dict()
     assert found.keys() == expected.keys()
     for weight, tensor in expected.items():
         torch.testing.assert_close(found[weight], tensor, atol=TOLERANCE, rtol=0)
+
+
+def test_two_workers_of_one_machine_learn_what_one_learns_with_twice_the_batch(
+    volumes: Path, alone: ProgressDocument, together: ProgressDocument
+) -> None:
+    """Weight for weight; tests/cluster compares losses over two pods."""
+    assert_equal(together, volumes / "models" / "zero-3", alone)
+
+
+def test_one_worker_goes_on_from_the_checkpoint_of_two(
+    volumes: Path, alone: ProgressDocument, together: ProgressDocument
+) -> None:
+    """What ZeRO-3 spread over two workers is put together, and the last two of six steps are the same."""
+    shutil.rmtree(volumes / "models" / "zero-3-checkpoints" / f"checkpoint-{STEPS}")
+    config = run_config("zero-3", workers=1, batch=4, deepspeed={"zeroStage": 3})
+    config["run"]["attempt"] = 2
+    config["output"] = {"uri": "pvc://models/zero-3-alone"}
+    resumed = train(Pods(volumes, config, apart=False))
+
+    assert resumed.resumed_from_step == 4
+    assert_equal(resumed, volumes / "models" / "zero-3-alone", alone)
+    left = {path.name for path in (volumes / "models" / "zero-3-checkpoints").iterdir()}
+    assert not any(name.startswith(".") for name in left), "nothing of the conversion is left"
 
 
 def test_a_worker_that_does_not_come_is_named(volumes: Path) -> None:

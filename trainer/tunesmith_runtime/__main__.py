@@ -1,7 +1,8 @@
 """`python -m tunesmith_runtime`: carry out the run config in $TUNESMITH_CONFIG, report to $TUNESMITH_PROGRESS.
 
 Exits 0 when the run reached its goal, 1 when it failed (the progress document says why), 2 when there is no config, and
-143 on SIGTERM. `python -m tunesmith_runtime worker` joins the run of the pod that $TUNESMITH_RAY_ADDRESS names.
+143 on SIGTERM. `python -m tunesmith_runtime worker` joins the run of the pod that $TUNESMITH_RAY_ADDRESS names;
+`python -m tunesmith_runtime page FILE` writes the page of a training run that may not have ended.
 """
 
 import os
@@ -29,13 +30,17 @@ from tunesmith_runtime.progress import ProgressReporter
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Carry out the run, or join one when `arguments` is `worker`; return the exit code."""
+    """Carry out the run, or what `arguments` ask for instead (see above); return the exit code."""
     try:
         config = run_config.validate_json(Path(os.environ[CONFIG_VARIABLE]).read_bytes())
         if list(arguments) == ["worker"]:
             from tunesmith_runtime.train import worker
 
             return worker.join(config)
+        if list(arguments[:1]) == ["page"]:
+            from tunesmith_runtime.train import report
+
+            return report.write_so_far(config, Path(*arguments[1:]))
         reporter = ProgressReporter.from_environment()
     except KeyError as missing:
         print(f"tunesmith_runtime: ${missing.args[0]} is not set", file=sys.stderr)  # noqa: T201

@@ -63,6 +63,8 @@ TRAINING_TOKENS = Gauge("tunesmith_training_tokens_per_second", "Real tokens per
 TRAINING_MFU = Gauge("tunesmith_training_mfu", "Model FLOPs utilisation.", _JOB)
 # Most memory that a worker has had, in bytes.
 TRAINING_MEMORY = Gauge("tunesmith_training_memory_bytes", "Most memory of a worker.", _JOB)
+# What the newest checkpoint was measured to be, by metric: evalLoss or SUITE/METRIC.
+TRAINING_METRIC = Gauge("tunesmith_training_metric", "What a checkpoint was measured to be.", [*_JOB, "metric"])
 # When training is expected to end, in seconds since 1970.
 TRAINING_END = Gauge("tunesmith_training_expected_end_timestamp_seconds", "Expected end.", _JOB)
 # Seconds of a step by what they are spent on.

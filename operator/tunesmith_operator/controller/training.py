@@ -50,6 +50,8 @@ def _values(key: Key, progress: TrainingProgress) -> dict[tuple[Gauge, tuple[str
     if progress.step_time is not None:
         for section in StepTime.model_fields:
             values[metrics.TRAINING_STEP_SECONDS, (*job, section)] = getattr(progress.step_time, section)
+    for measured in progress.metrics:
+        values[metrics.TRAINING_METRIC, (*job, measured.metric)] = measured.value
     for straggler in progress.stragglers:
         values[metrics.TRAINING_STRAGGLER, (*job, straggler.name)] = straggler.factor
     return values

@@ -47,6 +47,9 @@ def activity(resource: Resource, workload: ObservedWorkload) -> Activity | None:
 
 def _facts(progress: ProgressDocument) -> tuple[str, ...]:
     training, facts = progress.training, []
+    if progress.tuning is not None:
+        ended = sum(trial.state != "Running" for trial in progress.tuning.trials)
+        facts.append("1 trial ended" if ended == 1 else f"{ended} trials ended")
     if training is not None and training.loss is not None:
         facts.append(f"loss {training.loss:.3f}")
     if training is not None and training.eval_loss is not None:

@@ -18,11 +18,13 @@ def describe(state: State, resource: Resource) -> str:
     ]
     status = resource.status.to_json()
     conditions = resource.status.conditions
-    for hidden in ("conditions", "attempts", "results", "gates"):
+    for hidden in ("conditions", "attempts", "results", "gates", "tuning"):
         status.pop(hidden, None)
     parts.append(_block("Status", status))
     if not isinstance(resource, ModelServe) and resource.status.attempts:
         parts.append("Attempts\n" + _indented(_attempts(resource)))
+    if isinstance(resource, FineTuneJob) and resource.status.tuning:
+        parts.append("Trials\n" + _indented(tables.trial_table(resource.status.tuning)))
     if isinstance(resource, EvalJob) and (metrics := tables.metric_table(resource)):
         parts.append("Results\n" + _indented(metrics))
     if conditions:

@@ -11,6 +11,7 @@ from tunesmith_api import conditions as c
 from tunesmith_api import uris
 from tunesmith_api.gates import number
 from tunesmith_api.resources import EvalJob, FineTuneJob, ModelServe, Resource
+from tunesmith_api.tuning import TuningStatus
 from tunesmith_operator.local.activity import duration
 from tunesmith_operator.planner.situation import find
 
@@ -59,6 +60,26 @@ def key_figure(resource: Resource) -> str:
             return ", ".join([status.verdict, *main])
         case ModelServe(status=status):
             return status.url or ""
+
+
+def trial_table(tuning: TuningStatus) -> str:
+    """Return a table of the trials of a search; a star marks the best."""
+    names = tuple(dict.fromkeys(name for trial in tuning.trials for name in trial.parameters))
+    rows: list[Row] = [("", "NUMBER", *names, "STATE", "STEPS", "BEST", "AT STEP", "MESSAGE")]
+    rows += [
+        (
+            "*" if trial.number == tuning.best else "",
+            str(trial.number),
+            *(trial.parameters.get(name, "") for name in names),
+            trial.state,
+            str(trial.steps),
+            "" if trial.value is None else number(trial.value),
+            "" if trial.step is None else str(trial.step),
+            trial.message or "",
+        )
+        for trial in tuning.trials
+    ]
+    return aligned(rows)
 
 
 def resource_table(resources: Sequence[Resource], shell_runs: bool = True) -> str:

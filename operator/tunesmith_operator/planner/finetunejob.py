@@ -57,7 +57,9 @@ def plan(job: FineTuneJob, observed: Observed, now: datetime) -> Plan[FineTuneJo
             return replace(settled, requeue_after=until - now)
         case attempts.Finished(result):
             status = status.model_copy(update={"output": result.model})
-            situation = Situation("done", c.COMPLETED, f"the model is published at {result.model.uri}")
+            progress = _latest_progress(status, observed)
+            ending = f"; {progress.ending}" if progress and progress.ending else ""
+            situation = Situation("done", c.COMPLETED, f"the model is published at {result.model.uri}{ending}")
             return _settle(job, status, "Succeeded", situation, now)
         case attempts.GivenUp(failure):
             return _settle(job, status, "Failed", Situation("failed", failure.reason, failure.message), now)
@@ -94,6 +96,8 @@ def _workload(job: FineTuneJob, base: PublishedModel, method: Method, number: in
                 every_steps=spec.checkpoints.every_steps,
                 keep=spec.checkpoints.keep,
             ),
+            evaluation=spec.evaluation,
+            tuning=spec.tuning,
             output=spec.output,
             deepspeed=spec.deepspeed,
             workers=spec.workers,
@@ -112,12 +116,16 @@ def _latest_progress(status: FineTuneJobStatus, observed: Observed) -> ProgressD
 def _with_progress(status: FineTuneJobStatus, progress: ProgressDocument | None) -> FineTuneJobStatus:
     if progress is None:
         return status
-    checkpoints = CheckpointStatus(latest=progress.checkpoint) if progress.checkpoint else status.checkpoints
+    checkpoints = status.checkpoints
+    if progress.checkpoint or progress.best:
+        before = checkpoints or CheckpointStatus()
+        checkpoints = CheckpointStatus(latest=progress.checkpoint or before.latest, best=progress.best or before.best)
     return status.model_copy(
         update={
             "progress": progress.training or status.progress,
             "data": progress.data or status.data,
             "checkpoints": checkpoints,
+            "tuning": progress.tuning or status.tuning,
         }
     )
 

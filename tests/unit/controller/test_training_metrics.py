@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client import REGISTRY
 
-from tunesmith_api.finetunejob import FineTuneJobStatus, Phase, StepTime, Straggler, TrainingProgress
+from tunesmith_api.finetunejob import FineTuneJobStatus, MetricValue, Phase, StepTime, Straggler, TrainingProgress
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_operator.controller.training import TrainingMetrics
 from tunesmith_operator.controller.world import Key
@@ -22,6 +22,7 @@ PROGRESS = TrainingProgress(
     mfu=0.4,
     step_time=StepTime(forward=0.5, backward=1.0),
     stragglers=(Straggler(name="pod-3", factor=2.0),),
+    metrics=(MetricValue(metric="fresh/perplexity", value=12.5),),
     eta=END,
 )
 
@@ -37,7 +38,7 @@ def status(progress: TrainingProgress | None = PROGRESS, phase: Phase = "Running
     return FineTuneJobStatus(phase=phase, progress=progress)
 
 
-def value(metric: str, **labels: str) -> float | None:
+def value(metric: str, /, **labels: str) -> float | None:
     return REGISTRY.get_sample_value(f"tunesmith_training_{metric}", {**JOB, **labels})
 
 
@@ -57,6 +58,7 @@ def test_a_run_has_its_series(training: TrainingMetrics) -> None:
     assert value("expected_end_timestamp_seconds") == END.timestamp()
     assert value("step_seconds", section="backward") == 1.0
     assert value("straggler_factor", worker="pod-3") == 2.0
+    assert value("metric", metric="fresh/perplexity") == 12.5
     assert value("eval_loss") is None  # it is not measured
 
 

@@ -18,13 +18,16 @@ from tunesmith_api.evaljob import EvalJobStatus, MetricResult
 from tunesmith_api.finetunejob import (
     AttemptRecord,
     CheckpointRecord,
+    CheckpointStatus,
     FineTuneJobStatus,
+    MetricValue,
     PublishedModel,
     TrainingProgress,
 )
 from tunesmith_api.meta import Condition
 from tunesmith_api.resources import EvalJob, FineTuneJob, Resource, reference
 from tunesmith_operator.planner import AnyPlan, Observed, ObservedWorkload, plan
+from tunesmith_operator.storage import claims_in
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MODEL = PublishedModel(uri="pvc://models/support-bot", digest="sha256:aa", adapter=True)
@@ -52,6 +55,10 @@ def running_job(*, attempts: int = 1, **spec: Any) -> FineTuneJob:
         for number in range(1, attempts + 1)
     )
     return fine_tune_job(status=FineTuneJobStatus(phase="Running", attempts=records), **spec)
+
+
+def training(**progress: Any) -> ObservedWorkload:
+    return ObservedWorkload("support-bot-a1", "Running", progress=ProgressDocument(state="Running", **progress))
 
 
 def succeeded_job() -> FineTuneJob:
@@ -99,8 +106,35 @@ def test_progress_reaches_the_status() -> None:
     assert result.status.progress == progress.training
     assert result.status.checkpoints is not None
     assert result.status.checkpoints.latest == progress.checkpoint
+    assert result.status.checkpoints.best is None
     assert (result.status.attempts[0].from_step, result.status.attempts[0].to_step) == (20, 40)
     assert result.ensure == ()
+
+
+def test_the_best_checkpoint_stays_known() -> None:
+    best = CheckpointRecord(
+        step=20, uri="pvc://models/x/checkpoint-20", metrics=(MetricValue(metric="evalLoss", value=1.5),)
+    )
+    job = running_job(evaluation={"suites": [{"name": "fresh", "perplexity": {"uri": "pvc://news/fresh.jsonl"}}]})
+    first = plan(job, observing(training(best=best)), NOW)
+    later = CheckpointRecord(step=30, uri="pvc://models/x/checkpoint-30")
+    second = plan(job.model_copy(update={"status": first.status}), observing(training(checkpoint=later)), NOW)
+
+    assert isinstance(second.status, FineTuneJobStatus)
+    assert second.status.checkpoints == CheckpointStatus(latest=later, best=best)
+
+
+def test_a_runs_suites_are_on_its_volumes() -> None:
+    suites = [{"name": "fresh", "perplexity": {"uri": "pvc://news/fresh.jsonl"}}]
+    (workload,) = plan(fine_tune_job(evaluation={"suites": suites}), Observed(), NOW).ensure
+    assert "news" in claims_in(workload.config)
+
+
+def test_the_condition_says_why_a_run_ended_early() -> None:
+    ending = "stopped early at step 300: evalLoss has not improved for 3 evaluations"
+    progress = ProgressDocument(state="Succeeded", result=TrainResult(model=MODEL), ending=ending)
+    result = plan(running_job(), observing(ObservedWorkload("support-bot-a1", "Succeeded", progress=progress)), NOW)
+    assert conditions(result)[c.SUCCEEDED].message == f"the model is published at {MODEL.uri}; {ending}"
 
 
 def test_a_published_model_ends_the_job() -> None:

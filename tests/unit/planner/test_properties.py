@@ -59,6 +59,8 @@ progress = st.builds(
     state=st.sampled_from(["Starting", "Running", "Succeeded", "Failed"]),
     training=st.none() | st.builds(TrainingProgress, step=st.integers(0, 100), total_steps=st.integers(0, 100)),
     checkpoint=st.none() | st.just(CheckpointRecord(step=1, uri="pvc://x/y")),
+    best=st.none() | st.just(CheckpointRecord(step=1, uri="pvc://x/y")),
+    ending=st.none() | st.just("stopped early at step 9"),
     samples=st.none() | st.builds(SampleProgress, done=st.integers(0, 9), total=st.integers(0, 9)),
     resumed_from_step=st.none() | st.integers(0, 9),
     failure=st.none() | failures,

@@ -28,14 +28,14 @@ class Place:
         store.clear()
         return store
 
-    def write(self, step: int, keep: int = 9) -> None:
+    def write(self, step: int, keep: int = 9, spared: frozenset[int] = frozenset()) -> None:
         store = self.store
         store.prepare()
         staged = store.staging / f"checkpoint-{step}"
         (staged / "state").mkdir(parents=True)
         (staged / "model.safetensors").write_bytes(b"weights" * step)
         (staged / "state" / "rng.pth").write_bytes(b"random")
-        store.complete(step, DATA, keep)
+        store.complete(step, DATA, keep, spared)
         assert not staged.exists()
         store.clear()
 
@@ -126,6 +126,39 @@ def test_only_so_many_are_kept(place: Place) -> None:
     for step in (10, 20, 30):
         place.write(step, keep=2)
     assert place.names() == ["checkpoint-20", "checkpoint-30"]
+
+
+def test_one_that_is_spared_stays_besides_them(place: Place) -> None:
+    for step in (10, 20, 30, 40):
+        place.write(step, keep=2, spared=frozenset({10}))
+    assert place.names() == ["checkpoint-10", "checkpoint-30", "checkpoint-40"]
+    place.write(50, keep=2, spared=frozenset({50}))
+    assert place.names() == ["checkpoint-30", "checkpoint-40", "checkpoint-50"]
+
+
+def test_a_checkpoint_by_its_step(place: Place) -> None:
+    place.write(10)
+    place.write(20)
+    store = place.store
+    found = store.fetch(10)
+    assert found is not None
+    assert (found.path / "model.safetensors").read_bytes() == b"weights" * 10
+    assert store.has(20)
+    assert not store.has(30)
+    assert store.fetch(30) is None
+    place.put("checkpoint-20/model.safetensors", b"weightz" * 20)
+    assert place.store.fetch(20) is None
+
+
+def test_the_newest_is_at_hand_when_it_is_wanted(place: Place) -> None:
+    store = place.store
+    for step in (10, 20):
+        store.prepare()
+        (store.staging / f"checkpoint-{step}").mkdir()
+        (store.staging / f"checkpoint-{step}" / "model.safetensors").write_bytes(b"weights")
+        store.complete(step, DATA, 1, here=True)
+        assert (store.folder_of(step) / "model.safetensors").read_bytes() == b"weights"
+    assert not store.folder_of(10).exists()
 
 
 def test_what_was_staged_and_not_completed_does_not_count(place: Place) -> None:

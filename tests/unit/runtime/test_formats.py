@@ -16,6 +16,7 @@ from tunesmith_runtime.data.records import (
     Conversation,
     LabelledText,
     Message,
+    Pair,
     PlainText,
     Preference,
     Question,
@@ -208,6 +209,71 @@ def test_prompt_completion_of_messages_is_a_conversation_scored_from_the_complet
 
 def test_text(tmp_path: Path) -> None:
     assert read(tmp_path, "text", {"text": " As it is.\n"}).records == (PlainText(" As it is.\n"),)
+
+
+class TestPairs:
+    def test_two_answers_to_raw_text(self, tmp_path: Path) -> None:
+        expected = Pair(Completion("1+1=", "2"), Completion("1+1=", "3"))
+        named = {"prompt": "1+1=", "answerA": "2", "answerB": "3"}
+        assert records(tmp_path, "pairs", named, {"prompt": "1+1=", "responses": ["2", "3"]}) == [expected] * 2
+        assert table(tmp_path, "pairs", "prompt,answerA,answerB\n1+1=,2,3\n") == [expected]
+        assert table(tmp_path, "pairs", 'prompt,responses\n1+1=,"[""2"", ""3""]"\n') == [expected]
+        renamed = {"question": "1+1=", "response_a": "2", "response_b": "3"}
+        columns = {"prompt": "question", "answerA": "response_a", "answerB": "response_b"}
+        assert records(tmp_path, "pairs", renamed, **columns) == [expected]
+
+    def test_messages_are_conversations_scored_from_the_answer_on(self, tmp_path: Path) -> None:
+        expected = Pair(
+            Conversation(turns("Hi?", "Yes.", "1+1?", "2"), first_scored=3),
+            Conversation(turns("Hi?", "Yes.", "1+1?", "3"), first_scored=3),
+        )
+        prompt = said("Hi?", "Yes.", "1+1?")
+        assert (
+            records(
+                tmp_path,
+                "pairs",
+                {"prompt": prompt, "responses": [said("2"), said("3")]},
+                {"prompt": prompt, "answerA": "2", "answerB": "3"},
+            )
+            == [expected] * 2
+        )
+
+    @pytest.mark.parametrize("answers", [["2", "2"], ["", "2"], ["2", " \n"]])
+    def test_answers_that_are_empty_or_the_same_are_left_out(self, tmp_path: Path, answers: list[str]) -> None:
+        found = stream(
+            tmp_path, "pairs", {"prompt": "A", "responses": answers}, {"prompt": "A", "responses": ["2", "3"]}
+        )
+        assert (len(list(found)), found.empty) == (1, 1)
+
+    @pytest.mark.parametrize(
+        ("row", "fault"),
+        [
+            ({"prompt": "A", "responses": ["2", "3", "4"]}, "responses has 3 answers; a pair has two"),
+            ({"prompt": "A", "responses": "2"}, "responses is a string; it must be a list"),
+            ({"prompt": " ", "responses": ["2", "3"]}, "prompt is empty"),
+            ({"prompt": [], "responses": ["2", "3"]}, "prompt is empty"),
+            (
+                {"prompt": "A", "answerA": "2", "answerB": 3},
+                "prompt is a string and answerB is the number 3; both must be strings, or the prompt a "
+                "list of messages",
+            ),
+            (
+                {"prompt": [{"role": "user", "content": "A"}], "responses": ["2", [{"role": "user", "content": "B"}]]},
+                "the last message of responses[1] is from user; it must be from the assistant",
+            ),
+            (
+                {"prompt": "A", "answerA": "2"},
+                "the columns are prompt, answerA; format pairs has prompt, answerA and answerB, or prompt and "
+                "responses,",
+            ),
+        ],
+    )
+    def test_what_is_no_pair(self, tmp_path: Path, row: dict[str, Any], fault: str) -> None:
+        assert refusal(tmp_path, "pairs", row) == f"line 1: {fault}"
+
+    def test_preferences_are_suggested_to_those_who_have_them(self, tmp_path: Path) -> None:
+        row = {"prompt": "A", "answerA": "2", "answerB": "3"}
+        assert refusal(tmp_path, "preference", row).endswith(". These look like format: pairs")
 
 
 class TestPreference:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.reinforcing import LETTERS, make_setup, make_toy, train, weights
+from tunesmith_api.deepspeed import DeepSpeed
 from tunesmith_api.reinforcement import GroupRelative, Reward
-from tunesmith_api.training import Adapter, DeepSpeed
+from tunesmith_api.training import Adapter
 from tunesmith_runtime.errors import ConfigError
 from tunesmith_runtime.train.recipes.grpo import GRPO, GroupTrainer, build
 from tunesmith_runtime.train.rollouts import PromptSampler

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tests.tiny import MAX_POSITIONS
-from tunesmith_api.evaljob import PerplexitySuite
+from tunesmith_api.suites import PerplexitySuite
 from tunesmith_runtime.data.records import Completion, Conversation, Message, PlainText, Record
 from tunesmith_runtime.data.tokenizing import IGNORED, Tokens, tokenize
 from tunesmith_runtime.evaluate.perplexity import Likelihood, perplexity, run, score, windows

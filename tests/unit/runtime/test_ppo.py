@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.reinforcing import LETTERS, make_setup, make_toy, train, weights
+from tunesmith_api.deepspeed import DeepSpeed
 from tunesmith_api.reinforcement import ProximalPolicy, Reward
-from tunesmith_api.training import Adapter, DeepSpeed
+from tunesmith_api.training import Adapter
 from tunesmith_runtime.data.records import ASSISTANT, Conversation, Message
 from tunesmith_runtime.errors import ConfigError
 from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer

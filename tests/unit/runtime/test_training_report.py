@@ -5,8 +5,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tunesmith_api.contract import RunCheckpoints, RunIdentity, TrainRun
+from tunesmith_api.data import Dataset, TrainingData
+from tunesmith_api.finetunejob import Output
+from tunesmith_api.training import Method, Training
 from tunesmith_runtime.train.curves import POINTS, thinned
-from tunesmith_runtime.train.report import publish, render
+from tunesmith_runtime.train.history import History, history_file
+from tunesmith_runtime.train.report import publish, render, write_so_far
 
 LINEAGE: dict[str, Any] = {
     "digest": "sha256:12ab",
@@ -93,3 +100,25 @@ def test_a_long_curve_is_drawn_by_its_means() -> None:
     assert len(drawn) == POINTS
     assert {value for _, value in drawn} == {0.5}
     assert drawn[-1][0] == 10 * POINTS - 1
+
+
+def test_a_run_that_goes_on_has_a_page_of_what_it_has_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = TrainRun(
+        run=RunIdentity(kind="FineTuneJob", namespace="team", name="support-bot", uid="u", attempt=1),
+        model="pvc://models/base",
+        data=TrainingData(train=(Dataset(name="tickets", uri="pvc://data/tickets.jsonl", format="text"),)),
+        method=Method(),
+        training=Training(),
+        checkpoints=RunCheckpoints(uri=f"file://{tmp_path}/checkpoints", every_steps=2, keep=1),
+        output=Output(uri="pvc://models/support-bot"),
+    )
+    page = tmp_path / "training.html"
+    assert write_so_far(config, page) == 1
+    assert capsys.readouterr().err == "error: no step has been reported on this machine\n"
+
+    history = History(history_file(config.checkpoints.uri))
+    history.begin(0)
+    history.append(row(1))
+    assert write_so_far(config, page) == 0
+    assert "FineTuneJob team/support-bot" in page.read_text()
+    assert "tickets (pvc://data/tickets.jsonl)" in page.read_text()

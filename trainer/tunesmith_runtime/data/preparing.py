@@ -71,9 +71,17 @@ class Prepared:
 
 
 def prepare(
-    data: TrainingData, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, records: RecordSources, folder: Path
+    data: TrainingData,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    records: RecordSources,
+    folder: Path,
+    *,
+    place: str = "data.train",
 ) -> Prepared:
     """Clean, encode, split and mix the datasets; rows are written to files in `folder`.
+
+    `place` is where the spec names the datasets.
 
     Raises ConfigError for settings that the recipe cannot follow and for shares out of proportion, and DataError for
     records that the recipe does not learn from, and when nothing of a dataset is left to train or to validate on.
@@ -82,7 +90,7 @@ def prepare(
     _check_packing(data, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     checked = {
-        each.name: CheckedRecords(f"data.train: dataset {each.name}", each, records.train[each.name], recipe)
+        each.name: CheckedRecords(f"{place}: dataset {each.name}", each, records.train[each.name], recipe)
         for each in data.train
     }
     labels = recipe.labels(chain.from_iterable(checked.values())) if recipe.labels else None

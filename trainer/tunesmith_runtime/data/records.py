@@ -75,6 +75,14 @@ class Preference:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two answers to one prompt of which nobody has said which is better; they share all but the answer."""
+
+    first: Answerable
+    second: Answerable
+
+
+@dataclass(frozen=True)
 class Rated:
     """An answer that is wanted or not."""
 
@@ -99,7 +107,7 @@ class TaggedTokens:
     tags: tuple[str, ...]
 
 
-Record = Answerable | PlainText | Question | Preference | Rated | LabelledText | TaggedTokens
+Record = Answerable | PlainText | Question | Preference | Pair | Rated | LabelledText | TaggedTokens
 
 
 def references(record: Answerable) -> tuple[str, ...]:

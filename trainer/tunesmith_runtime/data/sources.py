@@ -2,23 +2,36 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tunesmith_api.data import TrainingData
-from tunesmith_runtime.data.streams import RecordStream, open_records
+from tunesmith_api.data import DatasetSource, TrainingData
+from tunesmith_runtime.data.streams import open_records
+
+if TYPE_CHECKING:
+    from tunesmith_runtime.data.judging import Judging
+    from tunesmith_runtime.data.kinds import RecordSource
 
 
 @dataclass(frozen=True)
 class TrainingRecords:
     """The training datasets by name, and the validation dataset if it is one of its own."""
 
-    train: Mapping[str, RecordStream]
-    validation: RecordStream | None
+    train: Mapping[str, "RecordSource"]
+    validation: "RecordSource | None"
 
 
-def read_training_data(data: TrainingData) -> TrainingRecords:
-    """Return the records of every dataset. Raises DataError when one is missing; what is in them shows on reading."""
+def read_training_data(data: TrainingData, judging: "Judging | None" = None) -> TrainingRecords:
+    """Return the records of every dataset; those of pairs as the preferences that a judge makes of them.
+
+    Raises DataError when one is missing; what is in them shows on reading.
+    """
     validation = data.validation.dataset if data.validation else None
     return TrainingRecords(
-        train={dataset.name: open_records(dataset) for dataset in data.train},
-        validation=open_records(validation) if validation else None,
+        train={dataset.name: _opened(dataset, judging) for dataset in data.train},
+        validation=_opened(validation, judging) if validation else None,
     )
+
+
+def _opened(source: DatasetSource, judging: "Judging | None") -> "RecordSource":
+    records = open_records(source)
+    return records if judging is None or source.format != "pairs" else judging.records(records, source.uri)

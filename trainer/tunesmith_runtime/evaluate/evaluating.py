@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
-from tunesmith_api.data import DatasetSource
-from tunesmith_api.evaljob import MetricResult, Suite
+from tunesmith_api.evaljob import MetricResult
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_api.gates import judge
 from tunesmith_api.uris import join
 from tunesmith_runtime import storage
-from tunesmith_runtime.data.streams import read_records
+from tunesmith_runtime.evaluate.reading import read_suite
 from tunesmith_runtime.evaluate.report import Evaluation, MeasuredSuite, render
 from tunesmith_runtime.evaluate.samples import LoadedSuite, Sample
 from tunesmith_runtime.progress import ProgressReporter
@@ -53,7 +52,7 @@ def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
     """
     with storage.destination(config.report.uri, RESULTS).published() as staged:
         progress.update(state="Running", stage="reading the suites")
-        suites = [_read(suite) for suite in config.suites]
+        suites = [read_suite(suite) for suite in config.suites]
         target = _identified(config.target)
         baseline = _identified(config.baseline) if config.baseline else None
         measured = _measure(config, suites, progress)
@@ -97,13 +96,6 @@ def _measure(
         MeasuredSuite(suite, measured[target][suite.name], measured[baseline][suite.name] if baseline else None)
         for suite in config.suites
     )
-
-
-def _read(suite: Suite) -> LoadedSuite:
-    kind = suite.golden or suite.perplexity
-    assert kind is not None  # noqa: S101 - a suite has exactly one kind
-    parsed = read_records(DatasetSource(uri=kind.uri, format=kind.format))
-    return LoadedSuite(suite, parsed.records, parsed.empty)
 
 
 def _judged(

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: a model that is being trained may keep what it makes here
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -59,10 +60,14 @@ def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_
 
 @contextmanager
 def _generation_config(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
-    """Put `config` in the place of the model's own, which would otherwise fill in what `config` leaves open."""
+    """Put `config` in the place of the model's own, which would otherwise fill in what `config` leaves open.
+
+    PEFT hands it on to the model below its adapter, which would keep it.
+    """
     own = model.generation_config
+    below = model.get_base_model() if isinstance(model, PeftModel) else model
     model.generation_config = config
     try:
         yield
     finally:
-        model.generation_config = own
+        model.generation_config = below.generation_config = own

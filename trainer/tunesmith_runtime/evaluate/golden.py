@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tunesmith_api.evaljob import GoldenSuite
-from tunesmith_runtime.data.records import Answerable, references, shown_prompt
+from tunesmith_api.suites import GoldenSuite
+from tunesmith_runtime.data.records import Answerable, PlainText, references, shown_prompt
+from tunesmith_runtime.data.streams import TextRecord
 from tunesmith_runtime.data.tokenizing import prompt_ids
 from tunesmith_runtime.errors import DataError
 from tunesmith_runtime.evaluate.generating import generate
@@ -26,12 +27,12 @@ def run(
 
     Raises DataError, before the first answer, when a prompt and `maxNewTokens` are more than the model can read.
     """
-    prompts = [prompt_ids(record, tokenizer) for record in records]
-    _check_lengths(suite, prompts, getattr(model.config, "max_position_embeddings", None))
+    asked = prompts(records, tokenizer)
+    check_lengths(suite, asked, getattr(model.config, "max_position_embeddings", None))
     answers = generate(
         model,
         tokenizer,
-        prompts,
+        asked,
         max_new_tokens=suite.max_new_tokens,
         batch_size=batch_size,
         progress=progress,
@@ -47,7 +48,13 @@ def run(
     return SuiteResult(scores.corpus, samples)
 
 
-def _check_lengths(suite: GoldenSuite, prompts: Sequence[Sequence[int]], limit: int | None) -> None:
+def prompts(records: Sequence[TextRecord], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Return the tokens of the records' prompts."""
+    return [prompt_ids(record, tokenizer) for record in records if not isinstance(record, PlainText)]
+
+
+def check_lengths(suite: GoldenSuite, prompts: Sequence[Sequence[int]], limit: int | None) -> None:
+    """Raise DataError when a prompt and `maxNewTokens` are more than the `limit` that the model can read."""
     longest = max(range(len(prompts)), key=lambda index: len(prompts[index]))
     if limit and len(prompts[longest]) + suite.max_new_tokens > limit:
         raise DataError(

@@ -33,14 +33,34 @@ def measure(
     tokenizer = load_tokenizer(folder)
     model = load_causal_lm(folder)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    results: dict[str, SuiteResult] = {}
-    for loaded in suites:
-        observer.stage(loaded.suite.name)
-        results[loaded.suite.name] = _run(loaded, model, tokenizer, batch_size, observer.samples)
+    results = measure_model(model, tokenizer, suites, batch_size=batch_size, observer=observer)
     del model
     gc.collect()
     torch.cuda.empty_cache()
     return results
+
+
+def measure_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    suites: Sequence[LoadedSuite],
+    *,
+    batch_size: int,
+    observer: Observer | None = None,
+) -> dict[str, SuiteResult]:
+    """Run the suites on a model in eval mode, where it is; return the results by suite name. Raises DataError."""
+    results: dict[str, SuiteResult] = {}
+    for loaded in suites:
+        if observer:
+            observer.stage(loaded.suite.name)
+        progress = observer.samples if observer else lambda _: None
+        results[loaded.suite.name] = _run(loaded, model, tokenizer, batch_size, progress)
+    return results
+
+
+def named(results: Mapping[str, SuiteResult]) -> dict[str, float]:
+    """Return the metrics of all suites by SUITE/METRIC."""
+    return {f"{suite}/{name}": value for suite, result in results.items() for name, value in result.metrics.items()}
 
 
 def _run(

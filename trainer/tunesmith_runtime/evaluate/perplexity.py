@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tunesmith_api.evaljob import PerplexitySuite
+from tunesmith_api.suites import PerplexitySuite
 from tunesmith_runtime.data.records import Completion, Conversation, PlainText, Record, shown_prompt
 from tunesmith_runtime.data.tokenizing import IGNORED, Tokens, plain_text, tokenize
 from tunesmith_runtime.evaluate.samples import SuiteResult, TextSample
@@ -90,7 +90,7 @@ def windows(record: int, tokens: Tokens, max_length: int) -> Iterator[Window]:
             return
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: a model that is being trained may keep what it makes here
 def score(
     model: PreTrainedModel,
     tokens: Sequence[Tokens],

@@ -8,10 +8,11 @@ from statistics import fmean
 from markupsafe import Markup
 
 from tunesmith_api.contract import RunIdentity
-from tunesmith_api.evaljob import GateResult, MetricResult, Suite, Verdict
+from tunesmith_api.evaljob import GateResult, MetricResult, Verdict
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_api.gates import number
 from tunesmith_api.metrics import METRICS, Metric, improvement
+from tunesmith_api.suites import Suite
 from tunesmith_runtime.evaluate.charts import Bar, Distribution, bar_chart, histograms
 from tunesmith_runtime.evaluate.samples import MEAN_NLL, AnswerSample, Sample, SuiteResult
 from tunesmith_runtime.pages import templates

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tunesmith_api.evaljob import Suite
+from tunesmith_api.suites import Suite
 from tunesmith_runtime.data.streams import TextRecord
 
 # The score of one text of a perplexity suite.

@@ -1,11 +1,13 @@
 """Adapters that stand alone in a folder: found, put onto their base model, merged into it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig
+from peft import PeftConfig, PeftModel
 from transformers import PreTrainedModel
 
 from tunesmith_api.training import Task
@@ -81,7 +83,7 @@ def load_adapted(
     if merge and wrapping.merges(model):
         return wrapping.merged(model)
     if wrapping.peft_type(model.peft_config[wrapping.NAME]) == "PROMPT_TUNING":
-        model.register_forward_hook(_without_prompt, with_kwargs=True)
+        model.register_forward_hook(_cut_prompt, with_kwargs=True)
     return model
 
 
@@ -101,7 +103,21 @@ def merge_folder(folder: Path, into: Path, base: Path | None = None) -> None:
     load_tokenizer(source, task).save_pretrained(into)
 
 
-def _without_prompt(model: Any, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
+@contextmanager
+def without_prompt(model: PreTrainedModel | PeftModel) -> Iterator[None]:
+    """Have a model with prompt tuning give logits as long as the input, as `load_adapted` does for good."""
+    config = model.peft_config[wrapping.NAME] if isinstance(model, PeftModel) else None
+    if config is None or wrapping.peft_type(config) != "PROMPT_TUNING":
+        yield
+        return
+    hook = model.register_forward_hook(_cut_prompt, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _cut_prompt(model: Any, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
     """Cut what prompt tuning puts in front off the logits, so that they are as long as the input."""
     tokens = options.get("input_ids", arguments[0] if arguments else None)
     if tokens is None or model.config.is_encoder_decoder:

@@ -11,8 +11,9 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from tunesmith_api.contract import TrainRun
-from tunesmith_api.finetunejob import DataSummary, TrainingProgress
+from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, TrainingProgress
 from tunesmith_api.training import Task
+from tunesmith_api.tuning import TuningStatus
 
 LINEAGE = "lineage.json"
 CARD = "README.md"
@@ -51,30 +52,45 @@ def describe_model(
     data_digests: Mapping[str, str],
     summary: DataSummary,
     progress: TrainingProgress | None,
+    best: CheckpointRecord | None = None,
+    tuning: TuningStatus | None = None,
 ) -> str:
-    """Write lineage.json and the model card into `staged`; return the digest of the model, or the adapter, there."""
+    """Write lineage.json and the model card into `staged`; return the digest of the model, or the adapter, there.
+
+    `tuning` are the trials of which it is the best.
+    """
     digest = model_digest(staged)
-    settings = config.model_dump(
-        mode="json", by_alias=True, exclude_none=True, include={"model", "data", "method", "training"}
-    )
+    made_by = settings(config)
     packages = _package_versions()
     lineage = {
         "digest": digest,
         "baseModel": {"uri": config.model, "digest": base_digest},
         "data": [{"name": name, "sha256": sha256} for name, sha256 in data_digests.items()],
         "records": summary.to_json(),
-        "config": settings,
-        "configDigest": f"sha256:{hashlib.sha256(_canonical(settings)).hexdigest()}",
+        "config": made_by,
+        "configDigest": f"sha256:{hashlib.sha256(_canonical(made_by)).hexdigest()}",
         "packages": packages,
         "run": config.run.to_json(),
         "result": progress.model_dump(mode="json", by_alias=True, include={"step", "loss", "eval_loss"})
         if progress
         else {},
+        **({"published": best.to_json()} if best else {}),
+        **({"tuning": tuning.to_json()} if tuning else {}),
         "createdAt": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     (staged / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
-    (staged / CARD).write_text(_card(staged, config, summary, progress, digest, packages), encoding="utf-8")
+    (staged / CARD).write_text(_card(staged, config, summary, progress, digest, packages, tuning), encoding="utf-8")
     return digest
+
+
+def settings(config: TrainRun) -> dict[str, Any]:
+    """Return what a run's model depends on, besides its data's content."""
+    return config.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude_none=True,
+        include={"model", "task", "data", "method", "training", "evaluation"},
+    )
 
 
 def _card(
@@ -84,6 +100,7 @@ def _card(
     progress: TrainingProgress | None,
     digest: str,
     packages: Mapping[str, str],
+    tuning: TuningStatus | None,
 ) -> str:
     # This brings transformers, which takes seconds; what is wrong with the data is found before.
     from tunesmith_runtime.models.tasks import is_adapter_folder, task_of_folder
@@ -107,6 +124,7 @@ def _card(
         "Steps": str(progress.step) if progress else "",
         "Loss": str(progress.loss) if progress else "",
         "Validation loss": str(progress.eval_loss) if progress and progress.eval_loss is not None else "not measured",
+        **({"Settings": _found_by(tuning)} if tuning else {}),
         "Digest": f"`{digest}`",
         "Packages": ", ".join(f"{name} {number}" for name, number in packages.items()),
     }
@@ -117,6 +135,12 @@ def _card(
         f"{how}`{LINEAGE}` in this folder holds the digests of everything it was made from.\n\n"
         f"| | |\n|---|---|\n{table}\n"
     )
+
+
+def _found_by(tuning: TuningStatus) -> str:
+    best = next((trial for trial in tuning.trials if trial.number == tuning.best), None)
+    values = ", ".join(f"`{name}` {value}" for name, value in best.parameters.items()) if best else ""
+    return f"{values}: those of trial {tuning.best}, the best of {len(tuning.trials)}"
 
 
 def _package_versions() -> dict[str, str]:

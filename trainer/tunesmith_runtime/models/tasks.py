@@ -68,6 +68,7 @@ _TEACHES: dict[str, str] = {
     "textClassification": "trains a classifier",
     "tokenClassification": "trains a tagger",
     "preference": "compares answers",
+    "pairs": "compares answers",
     "kto": "rates answers",
 }
 
@@ -84,7 +85,7 @@ def infer_task(
     | squad                         | causal-lm               | question-answering      | seq2seq-lm              |
     | textClassification            | sequence-classification | sequence-classification | sequence-classification |
     | tokenClassification           | token-classification    | token-classification    | token-classification    |
-    | preference, kto               | causal-lm               | -                       | -                       |
+    | preference, pairs, kto        | causal-lm               | -                       | -                       |
 
     Encoders learn from text by method pt alone. A reward model (method rm) is of task causal-lm here: it is a decoder
     that gets a head of one output. What is `asked` for need not be the usual task of the kind; the architecture must

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -33,7 +33,9 @@ class BucketStore:
         shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True, exist_ok=True)
 
-    def complete(self, step: int, fingerprint: str, keep: int) -> None:
+    def complete(
+        self, step: int, fingerprint: str, keep: int, spared: Set[int] = frozenset(), *, here: bool = False
+    ) -> None:
         """Upload the staged checkpoint, each file by the first worker that has it, and then the manifest."""
         staged = self.staging / f"checkpoint-{step}"
         found = records(staged)
@@ -45,25 +47,41 @@ class BucketStore:
         for name in sorted(found):
             if owners[name][0] == group.rank():
                 objects.put(staged / name, self._object(step, name), NotWritableError)
+        if here and group.is_first():  # it has uploaded all that is on its machine, and the others there nothing
+            self._keep_copy(staged, step)
         group.wait_for_all()
         if group.is_first():
             manifest = Manifest(step, fingerprint, {name: record for name, (_, record) in sorted(owners.items())})
             objects.put_text(manifest.text(), self._object(step, MANIFEST), NotWritableError)
-            self._delete_old(keep)
+            self._delete_old(keep, spared)
         shutil.rmtree(staged, ignore_errors=True)
 
     def latest(self, fingerprint: str) -> Checkpoint | None:
         """Download the newest checkpoint that is complete and undamaged; return None when there is none."""
         for step, files in sorted(self._listed().items(), reverse=True):
-            if MANIFEST not in files:
-                continue
-            folder = self._scratch() / f"checkpoint-{step}"
-            with locked(folder):
-                manifest = self._downloaded(step, files, folder)
-            if manifest is not None:
+            if (manifest := self._fetched(step, files)) is not None:
                 check_data(manifest, fingerprint, join(self.uri, f"checkpoint-{step}"))
-                return Checkpoint(folder, step)
+                return Checkpoint(self.folder_of(step), step)
         return None
+
+    def folder_of(self, step: int) -> Path:
+        """Return this machine's copy."""
+        return self._scratch() / f"checkpoint-{step}"
+
+    def has(self, step: int) -> bool:
+        """Return whether the checkpoint has a manifest."""
+        return MANIFEST in self._listed().get(step, {})
+
+    def fetch(self, step: int) -> Checkpoint | None:
+        """Download the checkpoint of `step`, unless it is here; return None when it is not complete or damaged."""
+        manifest = self._fetched(step, self._listed().get(step, {}))
+        return Checkpoint(self.folder_of(step), step) if manifest is not None else None
+
+    def _fetched(self, step: int, files: Mapping[str, objects.Stored]) -> Manifest | None:
+        if MANIFEST not in files:
+            return None
+        with locked(self.folder_of(step)):
+            return self._downloaded(step, files, self.folder_of(step))
 
     def clear(self) -> None:
         """Delete this machine's copies."""
@@ -83,9 +101,16 @@ class BucketStore:
         objects.get_all(join(self.uri, f"checkpoint-{step}"), wanted, NotWritableError)
         return manifest if manifest.holds(folder) else None
 
-    def _delete_old(self, keep: int) -> None:
-        """Delete all but the newest complete checkpoints; what is older and torn goes with them."""
-        listed = self._listed()
+    def _keep_copy(self, staged: Path, step: int) -> None:
+        """Keep this machine's copy of a checkpoint in the place of those before."""
+        for old in self._scratch().glob("checkpoint-*"):
+            if old.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+        staged.rename(self.folder_of(step))
+
+    def _delete_old(self, keep: int, spared: Set[int]) -> None:
+        """Delete all but the newest complete checkpoints and those spared; what is older and torn goes with them."""
+        listed = {step: files for step, files in self._listed().items() if step not in spared}
         complete = sorted(step for step, files in listed.items() if MANIFEST in files)
         if not complete[-keep:]:
             return

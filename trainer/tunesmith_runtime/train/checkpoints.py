@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -41,12 +42,24 @@ class CheckpointStore(Protocol):
     def prepare(self) -> None:
         """Empty the staging folder."""
 
-    def complete(self, step: int, fingerprint: str, keep: int) -> None:
+    def complete(
+        self, step: int, fingerprint: str, keep: int, spared: Set[int] = frozenset(), *, here: bool = False
+    ) -> None:
         """Make the staged checkpoint of `step` a complete one, and delete the oldest until `keep` are left.
 
         It is called by every worker, once all of them have written their parts. `fingerprint` names the data it was
-        trained on. Raises OSError or RunError; what was complete before stays so.
+        trained on. Those of the steps in `spared` stay, and `keep` counts the others. `here` says that `folder_of` the
+        step is needed until the next one is complete. Raises OSError or RunError; what was complete before stays so.
         """
+
+    def folder_of(self, step: int) -> Path:
+        """Return the folder of the checkpoint of `step` on this machine, where `complete` or `fetch` has left one."""
+
+    def has(self, step: int) -> bool:
+        """Return whether the checkpoint of `step` is complete; what its files hold is not looked at."""
+
+    def fetch(self, step: int) -> Checkpoint | None:
+        """Return the complete, undamaged checkpoint of `step`, or None."""
 
     def latest(self, fingerprint: str) -> Checkpoint | None:
         """Return the complete, undamaged checkpoint with the most steps, or None.
@@ -87,7 +100,9 @@ class FolderStore:
             shutil.rmtree(self.staging, ignore_errors=True)
             self.staging.mkdir(parents=True)
 
-    def complete(self, step: int, fingerprint: str, keep: int) -> None:
+    def complete(
+        self, step: int, fingerprint: str, keep: int, spared: Set[int] = frozenset(), *, here: bool = False
+    ) -> None:
         """Rename the staged checkpoint into place and delete the oldest until `keep` are left."""
         if not group.is_first():
             return
@@ -95,8 +110,21 @@ class FolderStore:
         manifest = Manifest(step, fingerprint, records(staged))
         (staged / MANIFEST).write_text(manifest.text(), encoding="utf-8")
         folders.publish(staged, self.folder / staged.name)
-        for old in self._all()[:-keep]:
+        for old in [each for each in self._all() if each.step not in spared][:-keep]:
             shutil.rmtree(old.path, ignore_errors=True)
+
+    def folder_of(self, step: int) -> Path:
+        """Return the folder of a checkpoint."""
+        return self.folder / f"checkpoint-{step}"
+
+    def has(self, step: int) -> bool:
+        """Return whether the checkpoint has a manifest."""
+        return Manifest.read(self.folder_of(step)) is not None
+
+    def fetch(self, step: int) -> Checkpoint | None:
+        """Return the complete, undamaged checkpoint of `step`, or None."""
+        manifest = Manifest.read(self.folder_of(step))
+        return Checkpoint(self.folder_of(step), step) if manifest and manifest.holds(self.folder_of(step)) else None
 
     def latest(self, fingerprint: str) -> Checkpoint | None:
         """Return the complete, undamaged checkpoint with the most steps, or None."""

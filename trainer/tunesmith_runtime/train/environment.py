@@ -3,9 +3,13 @@
 import os
 import secrets
 import socket
+from pathlib import Path
 
 from tunesmith_api.contract import TrainRun
 
+# A GPU that no worker uses, as CUDA_VISIBLE_DEVICES names it.
+SPARE_GPU_VARIABLE = "TUNESMITH_SPARE_GPU"
+_DEVICES = "nvidia[0-9]*"
 _RAY = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -16,6 +20,14 @@ _RAY = {
     # Nobody scrapes or drains a cluster that lives as long as its run.
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # A search keeps a table of its own, and its trials say how far they are between their checkpoints too.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    # How long a trial that is ended may take before its process is given up for another.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "10",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
 
@@ -31,10 +43,21 @@ def prepare(config: TrainRun) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ["DS_ACCELERATOR"] = "cpu"
     elif config.gpus == 1:
-        # Without this the Trainer would spread one worker over every GPU that it sees.
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+        _use_one_gpu(alone=config.workers == 1)
     if config.deepspeed is not None and config.workers == 1 and config.gpus <= 1:
         os.environ |= _alone()
+
+
+def _use_one_gpu(*, alone: bool) -> None:
+    """Show the first GPU only: the Trainer would spread one worker over every GPU that it sees.
+
+    What measures checkpoints may use the next one, unless further workers do.
+    """
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = shown.split(",") if shown else [str(number) for number in range(len(list(Path("/dev").glob(_DEVICES))))]
+    os.environ["CUDA_VISIBLE_DEVICES"] = found[0] if found else "0"
+    if alone and len(found) > 1:
+        os.environ.setdefault(SPARE_GPU_VARIABLE, found[1])
 
 
 def _alone() -> dict[str, str]:

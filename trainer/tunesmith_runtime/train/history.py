@@ -16,6 +16,8 @@ INTERVAL_SECONDS = 1.0
 THINNING = 2000
 
 Row = dict[str, Any]
+# A row with this field holds the metrics of a checkpoint, by SUITE/METRIC, and may come later than others of its step.
+MEASURED = "measured"
 # What the Trainer calls the numbers that a checkpoint brings back.
 _LOGGED = {"loss": "loss", "learning_rate": "learningRate", "grad_norm": "gradNorm"}
 
@@ -74,14 +76,17 @@ def read(path: Path) -> list[Row]:
 
 def _from_log(logged: Iterable[Mapping[str, Any]], last: int) -> Iterable[Row]:
     rows: dict[int, Row] = {}
+    measured: list[Row] = []
     for entry in logged:
         step = int(entry.get("step", 0))
+        if isinstance(entry.get(MEASURED), dict) and step <= last:
+            measured.append({"step": step, MEASURED: entry[MEASURED]})
         found = {ours: entry[theirs] for theirs, ours in _LOGGED.items() if _is_number(entry.get(theirs))}
         if _is_number(entry.get("eval_loss")):
             found["evalLoss"] = entry["eval_loss"]
         if found and step <= last:
             rows.setdefault(step, {"step": step}).update(found)
-    return rows.values()
+    return [*rows.values(), *measured]
 
 
 def _is_number(value: Any) -> bool:

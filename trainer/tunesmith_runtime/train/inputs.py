@@ -14,6 +14,7 @@ from tunesmith_api.uris import join
 from tunesmith_runtime import storage
 from tunesmith_runtime.data.encoded import EncodedRows
 from tunesmith_runtime.data.preparing import Prepared
+from tunesmith_runtime.train.domain.rows import DomainRows
 from tunesmith_runtime.train.recipes.recipe import Labels, Recipe
 
 
@@ -23,6 +24,7 @@ class TokenisedData:
 
     `streams` are the names of the datasets. `fingerprint` names what the rows were made from, so that a checkpoint is
     not continued on other data. `shared` is where machines that do not see the folder get it.
+    `domain` are the rows of a reward model's second stage.
     """
 
     task: Task
@@ -32,6 +34,7 @@ class TokenisedData:
     streams: tuple[str, ...]
     fingerprint: str
     shared: str | None = None
+    domain: DomainRows | None = None
 
     def here(self) -> "TokenisedData":
         """Return the same data in files that this machine sees."""
@@ -42,6 +45,7 @@ class TokenisedData:
             self,
             train=self.train.inside(folder),
             validation={name: rows.inside(folder) for name, rows in self.validation.items()},
+            domain=self.domain and self.domain.inside(folder),
         )
 
 

@@ -1,6 +1,7 @@
 """What each worker of a training run does, whatever the method: load, train from the last checkpoint, save."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,20 @@ from tunesmith_runtime.models.adapters import apply_adapter
 from tunesmith_runtime.models.loading import load_model, load_tokenizer
 from tunesmith_runtime.models.publishing import save_model
 from tunesmith_runtime.progress import ProgressReporter
-from tunesmith_runtime.train import checkpoints, group, recipes, zero
+from tunesmith_runtime.train import checkpoints, group, recipes, stages, universal, zero
 from tunesmith_runtime.train.arguments import training_arguments
 from tunesmith_runtime.train.buckets import use_buckets
 from tunesmith_runtime.train.checkpoints import Checkpoint, CheckpointStore
+from tunesmith_runtime.train.domain import training as domain
 from tunesmith_runtime.train.history import history_file
 from tunesmith_runtime.train.inputs import TokenisedData
+from tunesmith_runtime.train.ledger import Ledger
+from tunesmith_runtime.train.measuring import Measuring, NothingLeftError, open_ledger
 from tunesmith_runtime.train.packing import check_packed_apart
 from tunesmith_runtime.train.ppo.policy import PolicyWithValue
 from tunesmith_runtime.train.recipes.recipe import Setup
+from tunesmith_runtime.train.stages import Stage
+from tunesmith_runtime.train.timing import Timeline
 from tunesmith_runtime.train.watching import watch
 
 # How often a method passes each token through a model that does not learn.
@@ -35,20 +41,29 @@ _REFERENCE_PASSES = {"dpo": 1, "kto": 1}
 
 @dataclass
 class CheckpointCallback(TrainerCallback):
-    """Makes each checkpoint complete as soon as the Trainer has written it."""
+    """Makes each checkpoint complete as soon as the Trainer has written it.
+
+    `before` are the optimizer steps of the run that came before this training.
+    """
 
     config: TrainRun
     store: CheckpointStore
     fingerprint: str
     reporter: ProgressReporter
+    measuring: Measuring
+    before: int = 0
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Put the staged checkpoint in its place once every worker has written its part, and report it."""
         group.wait_for_all()
         wanted, step = self.config.checkpoints, state.global_step
-        self.store.complete(step, self.fingerprint, wanted.keep)
+        ledger, here = self.measuring.ledger, self.measuring.awaits
+        self.store.complete(step, self.fingerprint, wanted.keep, ledger.spared(), here=here)
         if state.is_world_process_zero:
-            self.reporter.update(checkpoint=CheckpointRecord(step=step, uri=join(wanted.uri, f"checkpoint-{step}")))
+            uri = join(wanted.uri, f"checkpoint-{step}")
+            record = CheckpointRecord(step=self.before + step, uri=uri, metrics=ledger.of(step))
+            self.reporter.update(checkpoint=record)
+        self.measuring.completed(step)
 
 
 @dataclass
@@ -63,35 +78,29 @@ class DeepSpeedCallback(TrainerCallback):
     ) -> None:
         """Raise RunError when it is not DeepSpeed, or when a model whose weights are spread cannot be packed for."""
         zero.check_wrapped(self.trainer)
+        if state.global_step == 0:
+            zero.begin_with_no_step(self.trainer)
         if self.check_packed:
             check_packed_apart(self.trainer.accelerator.unwrap_model(self.trainer.model))
 
 
-def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: ProgressReporter) -> None:
+def train(config: TrainRun, data: TokenisedData, staged: Path | None, reporter: ProgressReporter) -> None:
     """Train on this worker, from the last complete checkpoint if there is one; rank 0 saves the model to `staged`.
+
+    Without `staged` the checkpoints are all that is left of it.
 
     Raises RunError with what a user can do about it.
     """
     torch.set_num_threads(max(1, process.cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     if config.deepspeed is not None:
-        zero.prepare()
+        zero.prepare(config.deepspeed)
     data = data.here()
-    store = checkpoints.store(config.checkpoints.uri)
-    store.prepare()
-    group.wait_for_all()
-    arguments = training_arguments(config, store, validates=bool(data.validation))
-    # Before the model, and kept: with ZeRO-3 each worker then loads its part of the weights only.
-    common = TrainingArguments(**arguments)
-    resume = store.latest(data.fingerprint)
-    if resume is not None:
-        zero.check_resumable(resume.path, config.deepspeed, common.world_size)
-    setup = _setup(config, data, arguments)
-    trainer = recipes.find(data.task, config.method.type).trainer(setup)
-    _equip(trainer, setup, data, reporter)
-    trainer.add_callback(CheckpointCallback(config, store, data.fingerprint, reporter))
-    if trainer.is_world_process_zero():
-        reporter.update(state="Running", stage="training", resumed_from_step=resume.step if resume else 0)
-    _run(trainer, resume, store)
+    if data.domain is None:
+        trainer, setup = _train(config, data, reporter, stages.ONLY)
+    else:
+        trainer, setup = domain.train(config, data, reporter, _train)
+    if staged is None:
+        return
     weights = zero.whole_weights(trainer) if zero.spreads_weights(config.deepspeed) else None
     if trainer.is_world_process_zero():
         reporter.update(stage="saving the model")
@@ -102,11 +111,47 @@ def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: Progres
         save_model(model, setup.tokenizer, staged, str(base), weights, merge=config.output.merge)
 
 
-def _setup(config: TrainRun, data: TokenisedData, arguments: dict[str, Any]) -> Setup:
+def _train(config: TrainRun, data: TokenisedData, reporter: ProgressReporter, stage: Stage) -> tuple[Trainer, Setup]:
+    """Train a stage to its end, from its last complete checkpoint if there is one."""
+    store = checkpoints.store(config.checkpoints.uri)
+    store.prepare()
+    group.wait_for_all()
+    arguments = training_arguments(config, store, validates=bool(data.validation))
+    # Before the model, and kept: with ZeRO-3 each worker then loads its part of the weights only.
+    common = TrainingArguments(**arguments)
+    resume = readable = store.latest(data.fingerprint)
+    if resume is not None:
+        zero.check_resumable(resume.path, config.deepspeed, common.world_size)
+        if config.deepspeed is not None and zero.is_spread_otherwise(resume.path, common.world_size):
+            readable = universal.converted(resume, store)
+            arguments["deepspeed"] = zero.settings(config.deepspeed, universal=True)
+    setup = _setup(config, data, arguments, stage)
+    trainer = recipes.find(data.task, config.method.type).trainer(setup)
+    ledger = open_ledger(config, resume, store)
+    timeline = _equip(trainer, setup, data, reporter, stage, ledger)
+    measuring = Measuring(trainer, setup.tokenizer, config, ledger, store, reporter, resume, stage.before)
+    measuring.attach(timeline)
+    trainer.add_callback(CheckpointCallback(config, store, data.fingerprint, reporter, measuring, stage.before))
+    if trainer.is_world_process_zero():
+        reporter.update(state="Running", stage=stage.title)
+        if stage.resumes:
+            reporter.update(resumed_from_step=stage.before + (resume.step if resume else 0))
+    if readable is not None and readable is not resume:
+        trainer.add_callback(universal.ForgettingCallback(readable))
+    _run(trainer, readable, store, measuring)
+    return trainer, setup
+
+
+def _setup(config: TrainRun, data: TokenisedData, arguments: dict[str, Any], stage: Stage) -> Setup:
     path, adapter = storage.model_path(config.model), config.method.adapter
+    start = path
+    if stage.start is not None and adapter.type == "full":
+        start = stage.start
+    elif stage.start is not None:
+        adapter = adapter.model_copy(update={"continue_from": f"file://{stage.start.resolve()}"})
     set_seed(config.training.seed)  # of a new head's and a new adapter's weights
     model = load_model(
-        path,
+        start,
         data.task,
         torch.float32,  # bf16 comes by autocast: the weights that learn stay exact
         labels=data.labels,
@@ -120,13 +165,15 @@ def _setup(config: TrainRun, data: TokenisedData, arguments: dict[str, Any]) -> 
         model=apply_adapter(model, adapter, data.task),
         tokenizer=load_tokenizer(path, data.task),
         arguments=arguments,
-        train=data.train.dataset(),
+        train=data.train.dataset() if stage.kept is None else data.train.dataset().select(stage.kept),
         validation={name: rows.dataset() for name, rows in data.validation.items()},
         labels=data.labels,
     )
 
 
-def _equip(trainer: Trainer, setup: Setup, data: TokenisedData, reporter: ProgressReporter) -> None:
+def _equip(
+    trainer: Trainer, setup: Setup, data: TokenisedData, reporter: ProgressReporter, stage: Stage, ledger: Ledger
+) -> Timeline:
     """Give the Trainer what all methods have: buckets, a look at DeepSpeed, and what watches it."""
     config = setup.config
     trainer.remove_callback(PrinterCallback)
@@ -137,19 +184,23 @@ def _equip(trainer: Trainer, setup: Setup, data: TokenisedData, reporter: Progre
     if config.deepspeed is not None:
         packed = config.data.packing == "bfd"
         trainer.add_callback(DeepSpeedCallback(trainer, packed and zero.spreads_weights(config.deepspeed)))
-    watch(
+    return watch(
         trainer,
         reporter,
         streams=data.streams,
         stream_losses=setup.stream_losses.take,
-        history=history_file(config.checkpoints.uri),
+        history=stage.history or history_file(config.checkpoints.uri),
         forwards=_REFERENCE_PASSES.get(config.method.type, 0),
+        stage=stage,
+        metrics=ledger.metrics,
     )
 
 
-def _run(trainer: Trainer, resume: Checkpoint | None, store: CheckpointStore) -> None:
+def _run(trainer: Trainer, resume: Checkpoint | None, store: CheckpointStore, measuring: Measuring) -> None:
     try:
-        trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
+        with suppress(NothingLeftError):
+            trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
+        measuring.finish()
     except RunError:
         raise
     except Exception as error:
@@ -160,4 +211,5 @@ def _run(trainer: Trainer, resume: Checkpoint | None, store: CheckpointStore) ->
             raise
         raise full from error
     finally:
+        measuring.close()
         store.clear()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,25 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tunesmith_api.contract import RunConfig, TrainRun
+from tunesmith_api.evaluation import higher_is_better
 from tunesmith_api.gates import number
-from tunesmith_runtime.models.lineage import LINEAGE
+from tunesmith_runtime.models.lineage import LINEAGE, settings
 from tunesmith_runtime.pages import templates
 from tunesmith_runtime.pages.svg import SERIES
 from tunesmith_runtime.train.curves import Curve, layers, lines
-from tunesmith_runtime.train.history import HISTORY, Row, read
+from tunesmith_runtime.train.history import HISTORY, MEASURED, Row, history_file, read
+from tunesmith_runtime.train.stages import SECOND
+from tunesmith_runtime.train.tuning.drawing import folder_of
+from tunesmith_runtime.train.tuning.table import Table
+from tunesmith_runtime.train.tuning.tabled import trials
 
 PAGE = "training.html"
 _SECTIONS = ("data", "forward", "backward", "optimizer", "communication", "checkpoint", "evaluation", "other")
 _GIB = 2**30
+
+# By SUITE/METRIC: steps and values.
+Measured = Mapping[str, Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,30 @@ def publish(history: Path, staged: Path) -> None:
         shutil.copyfile(history, staged / HISTORY)
 
 
+def write_so_far(config: RunConfig, page: Path) -> int:
+    """Write the page of a run that has not published its model; return the exit code: 1 when there is none yet."""
+    rows, tuning = _so_far(config) if isinstance(config, TrainRun) else ([], {})
+    if not isinstance(config, TrainRun) or not rows:
+        print("error: no step has been reported on this machine", file=sys.stderr)  # noqa: T201 - the command's answer
+        return 1
+    lineage = {"run": config.run.to_json(), "config": settings(config), **tuning}
+    page.write_text(render(rows, lineage), encoding="utf-8")
+    return 0
+
+
+def _so_far(config: TrainRun) -> tuple[list[Row], dict[str, Any]]:
+    """Return the history of a run, or that of the best trial so far together with the trials."""
+    table = Table.peek(config)
+    best = table.best() if table else None
+    if table is None or best is None:
+        return read(history_file(config.checkpoints.uri)), {}
+    return read(history_file(folder_of(config, best.number))), {"tuning": table.status().to_json()}
+
+
 def render(rows: Sequence[Row], lineage: Mapping[str, Any]) -> str:
     """Return the page as one HTML document that loads nothing else; a run may have left any part of its history."""
     run = lineage.get("run") or {}
+    measured, rows = _of_checkpoints(rows), [row for row in rows if MEASURED not in row]
     return (
         templates(Path(__file__).with_name("templates"))
         .get_template("training.html.j2")
@@ -50,8 +81,9 @@ def render(rows: Sequence[Row], lineage: Mapping[str, Any]) -> str:
             name=run.get("name", "training"),
             resource=f"{run.get('kind', 'FineTuneJob')} {run.get('namespace', '')}/{run.get('name', '')}",
             origin=_origin(lineage),
-            figures=_figures(rows, lineage),
-            plots=_plots(rows),
+            figures=_figures(rows, measured, lineage),
+            trials=trials(lineage.get("tuning")),
+            plots=_plots(rows, measured),
             slow=sorted({each["name"] for row in rows for each in row.get("stragglers", ())}),
         )
     )
@@ -72,20 +104,24 @@ def _origin(lineage: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def _figures(rows: Sequence[Row], lineage: Mapping[str, Any]) -> dict[str, str]:
+def _figures(rows: Sequence[Row], measured: Measured, lineage: Mapping[str, Any]) -> dict[str, str]:
     last = rows[-1] if rows else {}
     records = lineage.get("records") or {}
     losses, held_out = _points(rows, "loss"), _evaluations(rows)
     best = min(held_out, key=lambda point: point[1]) if held_out else None
     times = [row["time"] for row in rows if "time" in row]
+    published = (lineage.get("published") or {}).get("step")
     found = {
         "Records": records.get("records"),
         "Tokens in them": records.get("tokens"),
         "Steps": last.get("step"),
+        "Second stage from step": next((row["step"] for row in rows if row.get("stage") == SECOND), None),
         "Epochs": last.get("epoch"),
         "Training loss, first and last": f"{number(losses[0][1])} → {number(losses[-1][1])}" if losses else None,
         "Validation loss, last": number(held_out[-1][1]) if held_out else None,
         "Validation loss, lowest": f"{number(best[1])} at step {best[0]:.0f}" if best else None,
+        **_best(measured),
+        "Published weights": f"those of step {published}" if published is not None else None,
         "Time": _duration(times[-1] - times[0]) if len(times) > 1 else None,
         "Tokens per second": _median(rows, "tokensPerSecond"),
         "with padding": _median(rows, "paddedTokensPerSecond"),
@@ -96,7 +132,7 @@ def _figures(rows: Sequence[Row], lineage: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
-def _plots(rows: Sequence[Row]) -> list[Plot]:
+def _plots(rows: Sequence[Row], measured: Measured) -> list[Plot]:
     learning = [Curve("training", _points(rows, "loss")), Curve("validation", _evaluations(rows), marked=True)]
     parts = [
         Curve(name, [(row["step"], row["stepTime"].get(name, 0.0)) for row in rows if row.get("stepTime")])
@@ -108,6 +144,7 @@ def _plots(rows: Sequence[Row]) -> list[Plot]:
         _lines("Loss", learning),
         _lines("Loss of each dataset", _streams(rows, "loss"), note=_left_out(rows)),
         _lines("Validation loss of each dataset", _streams(rows, "evalLoss")),
+        *_of_suites(measured),
         _lines("Learning rate", [Curve("learning rate", _points(rows, "learningRate"))]),
         _lines("Gradient norm", [Curve("gradient norm", _points(rows, "gradNorm"))]),
         _lines("Tokens per second", speeds, from_zero=True),
@@ -143,6 +180,35 @@ def _evaluations(rows: Sequence[Row]) -> list[tuple[float, float]]:
 
 def _changes(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [point for at, point in enumerate(points) if at == 0 or point[1] != points[at - 1][1]]
+
+
+def _of_checkpoints(rows: Sequence[Row]) -> Measured:
+    """Return what the checkpoints were measured to be; a result may come after rows of later steps."""
+    found: dict[str, dict[int, float]] = {}
+    for row in rows:
+        for name, value in (row.get(MEASURED) or {}).items():
+            found.setdefault(name, {})[row["step"]] = value
+    return {name: sorted(points.items()) for name, points in found.items()}
+
+
+def _of_suites(measured: Measured) -> list[Plot | None]:
+    """Return a plot for each metric, with a curve for each suite that gives it."""
+    by_metric: dict[str, list[Curve]] = {}
+    for name, points in measured.items():
+        suite, _, metric = name.rpartition("/")
+        by_metric.setdefault(metric, []).append(Curve(suite, points, marked=True))
+    return [
+        _lines(metric if len(curves) > 1 else f"{curves[0].name}/{metric}", curves)
+        for metric, curves in by_metric.items()
+    ]
+
+
+def _best(measured: Measured) -> dict[str, str]:
+    best = {
+        name: (max if higher_is_better(name) else min)(points, key=lambda point: point[1])
+        for name, points in measured.items()
+    }
+    return {f"{name}, best": f"{number(value)} at step {step:.0f}" for name, (step, value) in best.items()}
 
 
 def _streams(rows: Sequence[Row], field: str) -> list[Curve]:

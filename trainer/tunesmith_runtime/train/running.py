@@ -5,10 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from tunesmith_api.contract import TrainResult, TrainRun
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_runtime import storage
+from tunesmith_runtime.data.judging import Judging
 from tunesmith_runtime.data.sources import read_training_data
 from tunesmith_runtime.models.lineage import ADAPTER, LINEAGE, describe_model, model_digest
 from tunesmith_runtime.progress import ProgressReporter
-from tunesmith_runtime.train import environment
+from tunesmith_runtime.train import compiling, environment
+from tunesmith_runtime.train.domain.rows import add_domain, read_domain
+from tunesmith_runtime.train.measurable import check_suites, read_suites
 
 
 def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
@@ -17,10 +20,13 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
     What can be wrong with the input is looked for before the slow imports. Raises RunError.
     """
     reporter.update(state="Running", stage="reading the data")
+    compiling.check(config)
     target = storage.destination(config.output.uri, LINEAGE)
     storage.ensure_writable(config.checkpoints.uri)
     base = storage.model_path(config.model)
-    records = read_training_data(config.data)
+    judging = Judging(config.data.judge, config.checkpoints.uri, reporter) if config.data.judge else None
+    records, of_domain = read_training_data(config.data, judging), read_domain(config, judging)
+    suites = read_suites(config)
     environment.prepare(config)
 
     from tunesmith_runtime.data.preparing import prepare
@@ -29,10 +35,12 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
     from tunesmith_runtime.models.tasks import infer_task
     from tunesmith_runtime.train import inputs, raytrain, recipes, report
     from tunesmith_runtime.train.history import history_file
+    from tunesmith_runtime.train.tuning.choosing import Trained, tune
 
     formats = {source.format for source in config.data.train}
     task = infer_task(base, formats, config.method.type, config.task)
     recipe = recipes.find(task, config.method.type)
+    check_suites(suites, task, base)
     check_adapter(base, config.method.adapter, task, reward=config.method.type == "rm")
     reporter.update(stage="preparing the data")
     with (
@@ -42,20 +50,29 @@ def run(config: TrainRun, reporter: ProgressReporter) -> TrainResult:
     ):
         # This reads the whole base model: beside the other work, not before it.
         base_digest = pool.submit(model_digest, base)
-        data = prepare(config.data, recipe, load_tokenizer(base, task), records, folder)
-        reporter.update(data=data.summary, stage="loading the model")
+        tokenizer = load_tokenizer(base, task)
+        data = prepare(config.data, recipe, tokenizer, records, folder)
         saved = inputs.save(data, config, recipe, folder)
+        if of_domain:
+            data, saved = add_domain(config, recipe, tokenizer, of_domain, data, saved, folder)
+        reporter.update(data=judging.counted(data.summary) if judging else data.summary, stage="loading the model")
         with inputs.shared(saved, config) as data_of_all:
-            raytrain.train(config, data_of_all, staged, reporter)
+            if config.tuning:
+                trained = tune(config, data_of_all, staged, reporter)
+            else:
+                raytrain.train(config, data_of_all, staged, reporter)
+                trained = Trained(config, reporter.read())
         reporter.update(stage="publishing the model")
         digest = describe_model(
             staged,
-            config,
+            trained.config,
             base_digest=base_digest.result(),
             data_digests=data.digests,
-            summary=data.summary,
-            progress=reporter.read().training,
+            summary=reporter.read().data or data.summary,
+            progress=trained.document.training,
+            best=trained.document.best,
+            tuning=reporter.read().tuning,
         )
-        report.publish(history_file(config.checkpoints.uri), staged)
+        report.publish(history_file(trained.config.checkpoints.uri), staged)
         adapter = (staged / ADAPTER).is_dir() or (staged / "adapter_config.json").is_file()
     return TrainResult(model=PublishedModel(uri=config.output.uri, digest=digest, adapter=adapter))

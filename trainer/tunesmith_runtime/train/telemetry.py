@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tunesmith_api.finetunejob import StepTime, StreamProgress, TrainingProgress
+from tunesmith_api.finetunejob import MetricValues, StepTime, StreamProgress, TrainingProgress
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import group
 from tunesmith_runtime.train.counting import Counts, TokenCounter
 from tunesmith_runtime.train.flops import Tower, training_flops
 from tunesmith_runtime.train.history import History
+from tunesmith_runtime.train.stages import ONLY, Stage
 from tunesmith_runtime.train.stragglers import WorkerReport, nodes, peak_memory, stragglers, worker_name
 from tunesmith_runtime.train.timing import SECTIONS, Section, Timeline
 
@@ -69,6 +70,8 @@ class ProgressCallback(TrainerCallback):
     stream_losses: StreamLosses | None = None
     history: History | None = None
     workers: int = 1
+    stage: Stage = ONLY
+    metrics: Callable[[], MetricValues] = tuple
     gather: Callable[[WorkerReport], list[WorkerReport]] = group.gather
     clock: Callable[[], float] = time.monotonic
     _began: _Moment | None = field(default=None, init=False)
@@ -90,7 +93,7 @@ class ProgressCallback(TrainerCallback):
         self._begin(state)
         self._next_gather = state.global_step + 2  # the first of which is not counted
         if self.history is not None and state.is_world_process_zero:
-            self.history.begin(state.global_step, state.log_history)
+            self.history.begin(self.stage.before + state.global_step, self.stage.logged(state.log_history))
 
     def on_log(
         self,
@@ -107,7 +110,7 @@ class ProgressCallback(TrainerCallback):
         self._metrics.update(logs)
         evaluated = any(name.startswith("eval_") and name.endswith("loss") for name in logs)
         late = self.clock() - self._reported >= REPORT_SECONDS
-        due = late or evaluated or state.global_step >= state.max_steps
+        due = late or evaluated or control.should_training_stop or state.global_step >= state.max_steps
         if not self._warm and self._began is not None and state.global_step > self._began.step:
             self._warm = due = True
             self._begin(state)  # the first step allocates and warms up: it would spoil the estimate
@@ -167,10 +170,12 @@ class ProgressCallback(TrainerCallback):
     def _report(self, state: TrainerState, *, evaluated: bool) -> None:
         self._reported = self.clock()
         progress = self._progress(state)
-        self.reporter.update(state="Running", stage="training", training=progress)
+        self.reporter.update(state="Running", stage=self.stage.title, training=progress)
         shown = progress.to_json()
         if self.history is not None:
-            row = {name: value for name, value in shown.items() if name not in {"nodes", "eta"}}
+            row = {name: value for name, value in shown.items() if name not in {"nodes", "metrics", "eta"}}
+            if self.stage.is_one_of_several:
+                row["stage"] = self.stage.title
             self.history.append(row, always=evaluated or state.global_step >= state.max_steps)
         plain = {name: value for name, value in shown.items() if not isinstance(value, dict | list)}
         line = " ".join(f"{name}={value}" for name, value in (plain | self._own_numbers()).items())
@@ -190,11 +195,12 @@ class ProgressCallback(TrainerCallback):
             sum(getattr(report.counts, name) / report.seconds for report in reports)
             for name in ("real", "computed", "samples")
         )
+        step, total = self.stage.before + state.global_step, self.stage.before + state.max_steps + self.stage.after
         return TrainingProgress(
-            step=state.global_step,
-            total_steps=state.max_steps,
+            step=step,
+            total_steps=total,
             epoch=round(state.epoch or 0.0, 3),
-            percent=min(100, 100 * state.global_step // max(state.max_steps, 1)),
+            percent=min(100, 100 * step // max(total, 1)),
             loss=_rounded(self._metrics.get("loss")),
             eval_loss=_rounded(self._eval_loss()),
             learning_rate=self._metrics.get("learning_rate"),
@@ -209,6 +215,7 @@ class ProgressCallback(TrainerCallback):
             nodes=nodes(reports) if self.workers > 1 else (),
             stragglers=stragglers(reports),
             streams=self._streams(),
+            metrics=self.metrics(),
             eta=self._eta(state),
         )
 
@@ -245,7 +252,7 @@ class ProgressCallback(TrainerCallback):
         if self._began is None or state.global_step == self._began.step:
             return None
         seconds = (self._reported - self._began.time) / (state.global_step - self._began.step)
-        left = timedelta(seconds=(state.max_steps - state.global_step) * seconds)
+        left = timedelta(seconds=(state.max_steps + self.stage.after - state.global_step) * seconds)
         return (datetime.now(UTC) + left).replace(microsecond=0)
 
 

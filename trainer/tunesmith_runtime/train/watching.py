@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
+from tunesmith_api.finetunejob import MetricValues
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train.counting import TokenCounter
 from tunesmith_runtime.train.flops import towers
 from tunesmith_runtime.train.history import History
 from tunesmith_runtime.train.peaks import Precision, peak_flops
 from tunesmith_runtime.train.rollouts import RolloutTrainer
+from tunesmith_runtime.train.stages import ONLY, Stage
 from tunesmith_runtime.train.telemetry import ProgressCallback, StreamLosses, Work
 from tunesmith_runtime.train.timing import Section, Timeline, time_training
 
@@ -26,13 +28,16 @@ def watch(
     tokens: Callable[[dict[str, Any]], int] | None = None,
     history: Path | None = None,
     forwards: int = 0,
-) -> None:
+    stage: Stage = ONLY,
+    metrics: Callable[[], MetricValues] = tuple,
+) -> Timeline:
     """Have a Trainer say how it does. Every worker must call it, after all else that replaces the data collator.
 
     `streams` names the datasets; `stream_losses` takes the sums of losses and the numbers of tokens since it was last
     called, by the number of the dataset. `tokens` says the length of a row where its batch does not. `history` is the
     file that rank 0 keeps the course of the run in. `forwards` is how often a method passes each token through a model
-    that does not learn: 1 for DPO and KTO with a reference.
+    that does not learn: 1 for DPO and KTO with a reference. `stage` says what came before, and what is still to come.
+    `metrics` gives those of the newest checkpoint that was measured. Returns what notes the sections of training.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     counter = TokenCounter(trainer.data_collator, tokens, model.config.is_encoder_decoder)
@@ -54,8 +59,11 @@ def watch(
             stream_losses=stream_losses,
             history=History(history) if history else None,
             workers=trainer.args.world_size,
+            stage=stage,
+            metrics=metrics,
         )
     )
+    return timeline
 
 
 def _leave_out_evaluations(trainer: Trainer, counter: TokenCounter) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith_api.data import DataFormat
-from tunesmith_runtime.data.formats import instructions, labels, preferences, questions
+from tunesmith_runtime.data.formats import instructions, labels, pairs, preferences, questions
 from tunesmith_runtime.data.formats.fields import BadRecordError, Fields, from_json, listed
 from tunesmith_runtime.data.records import Record
 from tunesmith_runtime.data.rows import Row
@@ -31,7 +31,7 @@ class Format:
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns that the format knows."""
-        return (*self.required, *self.otherwise, *self.optional)
+        return tuple(dict.fromkeys((*self.required, *self.otherwise, *self.optional)))
 
     def fits(self, columns: Collection[str]) -> bool:
         """Tell whether the required columns are there."""
@@ -60,6 +60,12 @@ FORMATS: dict[DataFormat, Format] = {
     "promptCompletion": Format(instructions.prompt_completion, ("prompt", "completion")),
     "text": Format(instructions.text, ("text",)),
     "preference": Format(preferences.preference, ("chosen", "rejected"), ("prompt",)),
+    "pairs": Format(
+        pairs.pairs,
+        ("prompt", "answerA", "answerB"),
+        otherwise=("prompt", "responses"),
+        from_text={"responses": from_json},
+    ),
     "kto": Format(preferences.kto, ("prompt", "completion", "label"), from_text={"label": preferences.truth}),
     "textClassification": Format(
         labels.text_classification, ("text", "label"), ("text_pair",), from_text={"label": labels.number}

@@ -12,6 +12,7 @@ from tunesmith_runtime.data.records import (
     Completion,
     Conversation,
     LabelledText,
+    Pair,
     PlainText,
     Preference,
     Question,
@@ -42,6 +43,8 @@ def _redacted(record: Record) -> Record:
             return _question(record)
         case Preference():
             return Preference(_answerable(record.chosen), _answerable(record.rejected))
+        case Pair():
+            return Pair(_answerable(record.first), _answerable(record.second))
         case Rated():
             return replace(record, answer=_answerable(record.answer))
         case LabelledText():

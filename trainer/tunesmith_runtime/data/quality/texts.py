@@ -7,6 +7,7 @@ from tunesmith_runtime.data.records import (
     Completion,
     Conversation,
     LabelledText,
+    Pair,
     PlainText,
     Preference,
     Question,
@@ -33,10 +34,10 @@ def texts(record: Record, *, system: bool = True) -> tuple[str, ...]:
             return (record.text,)
         case Question():
             return (record.question, record.context)
-        case Preference():
-            chosen, rejected = texts(record.chosen, system=system), texts(record.rejected, system=system)
-            shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False)))
-            return chosen + rejected[shared:]
+        case Preference(one, other) | Pair(one, other):
+            first, second = texts(one, system=system), texts(other, system=system)
+            shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+            return first + second[shared:]
         case Rated():
             return texts(record.answer, system=system)
         case LabelledText():
@@ -52,8 +53,8 @@ def telling(record: Record) -> str | None:
             return _answer(record)
         case Rated():
             return _answer(record.answer)
-        case Preference():
-            return f"{_answer(record.chosen)}\n{_answer(record.rejected)}"
+        case Preference(one, other) | Pair(one, other):
+            return f"{_answer(one)}\n{_answer(other)}"
         case Question():
             return record.question
         case PlainText() | LabelledText() | TaggedTokens():
