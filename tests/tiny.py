@@ -21,6 +21,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -103,6 +105,11 @@ def make_tiny_qwen2(path: Path, texts: Sequence[str]) -> Path:
 def make_tiny_qwen3(path: Path, texts: Sequence[str]) -> Path:
     """Write a Qwen3: grouped-query attention, and heads of a size of their own."""
     return _save_chat_model(path, texts, Qwen3ForCausalLM, Qwen3Config, num_key_value_heads=2, head_dim=12)
+
+
+def make_tiny_mixtral(path: Path, texts: Sequence[str]) -> Path:
+    """Write a Mixtral: experts, which are saved one by one and are one tensor in the model."""
+    return _save_chat_model(path, texts, MixtralForCausalLM, MixtralConfig, num_key_value_heads=2, num_local_experts=4)
 
 
 def make_tiny_gpt2(path: Path, texts: Sequence[str]) -> Path:

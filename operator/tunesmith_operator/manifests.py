@@ -151,6 +151,6 @@ def _cycles(resources: Sequence[Resource]) -> Iterator[str]:
         if ring and frozenset(ring) not in told:
             told.add(frozenset(ring))
             yield (
-                f"the base models of FineTuneJobs form a cycle, so that none can ever start: {' -> '.join(ring)}; "
-                "change one of their spec.model.uri"
+                "these FineTuneJobs wait for each other's models (spec.model, spec.method), so that none can ever "
+                f"start: {' -> '.join(ring)}; change one of the URIs"
             )

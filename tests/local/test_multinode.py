@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from tests.local.home import until
 from tests.local.pods import Pods
@@ -108,6 +109,33 @@ def test_one_worker_goes_on_from_the_checkpoint_of_two(
     assert_equal(resumed, volumes / "models" / "zero-3-alone", alone)
     left = {path.name for path in (volumes / "models" / "zero-3-checkpoints").iterdir()}
     assert not any(name.startswith(".") for name in left), "nothing of the conversion is left"
+
+
+def test_two_workers_agree_on_what_the_second_stage_of_a_reward_model_learns_from(volumes: Path) -> None:
+    general = [{"prompt": f"What is item {n}?", "chosen": " A part.", "rejected": " No."} for n in range(24)]
+    domain = [{"prompt": f"Where is item {n}?", "chosen": " A part.", "rejected": " No."} for n in range(7)]
+    # What they contradict is nothing that the first stage can be unsure of.
+    domain += [{"prompt": f"Where is item {n}?", "chosen": " No.", "rejected": " A part."} for n in range(7, 10)]
+    for name, rows in (("general", general), ("domain", domain)):
+        (volumes / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = {
+        name: {"name": name, "uri": f"pvc://data/{name}.jsonl", "format": "preference"}
+        for name in ("general", "domain")
+    }
+    config = run_config(
+        "stages", workers=2, batch=4, data={"train": [pairs["general"]], "validation": {"fraction": 0.4}}
+    )
+    second = {"domain": {"train": [pairs["domain"]], "numTrainEpochs": 1}}
+    config["method"] = {"type": "rm", "adapter": {"type": "full"}, "rm": second}
+    config["training"]["learningRate"] = 0.01
+    document = train(Pods(volumes, config, apart=False))
+    assert document.data is not None
+    assert document.data.dropped.contradicted == 3
+    assert document.training is not None
+    # Seven pairs by two workers, four at a time, are one step.
+    assert (document.training.step, document.training.total_steps) == (STEPS + 1, STEPS + 1)
+    model = AutoModelForSequenceClassification.from_pretrained(volumes / "models" / "stages", local_files_only=True)
+    assert model.config.num_labels == 1
 
 
 def test_a_worker_that_does_not_come_is_named(volumes: Path) -> None:

@@ -185,6 +185,6 @@ def test_a_cycle_of_base_models_is_refused_once(tmp_path: Path) -> None:
     ring = "---\n".join([based_on("a", "b"), based_on("b", "c"), based_on("c", "a")])
     (sentence,) = refused(write(tmp_path, ring))
     assert sentence == (
-        "the base models of FineTuneJobs form a cycle, so that none can ever start: a -> b -> c -> a; "
-        "change one of their spec.model.uri"
+        "these FineTuneJobs wait for each other's models (spec.model, spec.method), so that none can ever start: "
+        "a -> b -> c -> a; change one of the URIs"
     )

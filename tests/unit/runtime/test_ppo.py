@@ -15,7 +15,7 @@ from tunesmith_runtime.data.records import ASSISTANT, Conversation, Message
 from tunesmith_runtime.errors import ConfigError
 from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
 from tunesmith_runtime.models.publishing import save_model
-from tunesmith_runtime.train.ppo.trainer import PPOTrainer, published
+from tunesmith_runtime.train.ppo.trainer import PPOTrainer
 from tunesmith_runtime.train.recipes.ppo import PPO, build
 
 REWARDS = (Reward(function=LETTERS),)
@@ -146,7 +146,7 @@ def test_the_policy_is_published_without_its_value_head(toy: Path, tmp_path: Pat
     trainer = ppo(toy, tmp_path, adapter=Adapter(type=adapter), max_steps=2, learning_rate=0.01)
     trainer.train()
     ids = torch.tensor([[10, 11, 12]])
-    model = published(trainer).eval()
+    model = trainer.accelerator.unwrap_model(trainer.model).policy.eval()
     with torch.no_grad():
         learnt = model(ids).logits
     save_model(model, load_tokenizer(toy), tmp_path / "out", str(toy))

@@ -68,12 +68,20 @@ def check_adapter(
 
 
 def apply_adapter(model: PreTrainedModel, adapter: Adapter, task: Task) -> PreTrainedModel | PeftModel:
-    """Return the model with its adapter, whose weights alone will learn; with all weights for type full.
+    """Return the model with its adapter, whose weights alone will learn, in fp32; with all weights for type full.
 
     The adapter is a new one, or that of `continueFrom` as it stands. Raises ConfigError.
     """
     if adapter.type == "full":
         return model
+    adapted = _adapted(model, adapter, task)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    return adapted
+
+
+def _adapted(model: PreTrainedModel, adapter: Adapter, task: Task) -> PeftModel:
     if getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if adapter.continue_from is not None:

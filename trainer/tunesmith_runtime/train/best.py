@@ -1,6 +1,7 @@
-"""Weights of an earlier checkpoint come back into a model that has been trained on."""
+"""Weights of an earlier checkpoint come back into a model: into one that has been trained on, and to resume with."""
 
 import importlib
+import types
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,6 +14,23 @@ from transformers import Trainer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from tunesmith_runtime.train.ppo.policy import PolicyWithValue
+
+
+def resume_by_name(trainer: Trainer) -> None:
+    """Make a Trainer without DeepSpeed resume a whole model by the model's own names.
+
+    By itself it goes by the names in the file and leaves out what it does not find: the experts of a mixture, for one,
+    which are saved one by one and are one tensor in the model, would begin again as the base model has them.
+    """
+    model = trainer.model
+    if trainer.is_deepspeed_enabled or isinstance(model, PeftModel | PolicyWithValue):
+        return
+
+    def load(own: Trainer, checkpoint: str, model: Any = None) -> None:
+        model = own.model if model is None else model
+        model.load_state_dict(_saved(model, Path(checkpoint)))
+
+    trainer._load_from_checkpoint = types.MethodType(load, trainer)
 
 
 def load_weights(trainer: Trainer, checkpoint: Path, *, spread: bool) -> None:

@@ -18,6 +18,10 @@ THINNING = 2000
 Row = dict[str, Any]
 # A row with this field holds the metrics of a checkpoint, by SUITE/METRIC, and may come later than others of its step.
 MEASURED = "measured"
+# A row's field for what the method itself measures, by the names that it logs it under: rewards, divergences.
+METHOD = "method"
+# What the Trainer logs and a row says under other names, or better.
+_TOLD = {"step", "loss", "grad_norm", "learning_rate", "epoch", "num_tokens"}
 # What the Trainer calls the numbers that a checkpoint brings back.
 _LOGGED = {"loss": "loss", "learning_rate": "learningRate", "grad_norm": "gradNorm"}
 
@@ -74,6 +78,15 @@ def read(path: Path) -> list[Row]:
     return rows
 
 
+def of_method(logged: Mapping[str, Any]) -> dict[str, float]:
+    """Return what the method itself measures of all that the Trainer logged."""
+    return {
+        name: round(value, 6)
+        for name, value in logged.items()
+        if _is_number(value) and name not in _TOLD and not name.startswith(("eval_", "train_"))
+    }
+
+
 def _from_log(logged: Iterable[Mapping[str, Any]], last: int) -> Iterable[Row]:
     rows: dict[int, Row] = {}
     measured: list[Row] = []
@@ -81,9 +94,11 @@ def _from_log(logged: Iterable[Mapping[str, Any]], last: int) -> Iterable[Row]:
         step = int(entry.get("step", 0))
         if isinstance(entry.get(MEASURED), dict) and step <= last:
             measured.append({"step": step, MEASURED: entry[MEASURED]})
-        found = {ours: entry[theirs] for theirs, ours in _LOGGED.items() if _is_number(entry.get(theirs))}
+        found: Row = {ours: entry[theirs] for theirs, ours in _LOGGED.items() if _is_number(entry.get(theirs))}
         if _is_number(entry.get("eval_loss")):
             found["evalLoss"] = entry["eval_loss"]
+        if numbers := of_method(entry):
+            found[METHOD] = numbers
         if found and step <= last:
             rows.setdefault(step, {"step": step}).update(found)
     return [*rows.values(), *measured]

@@ -18,9 +18,11 @@ from tunesmith_runtime.errors import RunError, StorageFullError
 from tunesmith_runtime.models.adapters import apply_adapter
 from tunesmith_runtime.models.loading import load_model, load_tokenizer
 from tunesmith_runtime.models.publishing import save_model
+from tunesmith_runtime.models.tasks import read_config
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import checkpoints, group, recipes, stages, universal, zero
 from tunesmith_runtime.train.arguments import training_arguments
+from tunesmith_runtime.train.best import resume_by_name
 from tunesmith_runtime.train.buckets import use_buckets
 from tunesmith_runtime.train.checkpoints import Checkpoint, CheckpointStore
 from tunesmith_runtime.train.domain import training as domain
@@ -153,7 +155,7 @@ def _setup(config: TrainRun, data: TokenisedData, arguments: dict[str, Any], sta
     model = load_model(
         start,
         data.task,
-        torch.float32,  # bf16 comes by autocast: the weights that learn stay exact
+        _held_in(path, frozen=adapter.type != "full", bf16=arguments["bf16"]),
         labels=data.labels,
         reward=config.method.type == "rm",
         load_in_4bit=adapter.load_in_4bit,
@@ -171,12 +173,22 @@ def _setup(config: TrainRun, data: TokenisedData, arguments: dict[str, Any], sta
     )
 
 
+def _held_in(path: Path, *, frozen: bool, bf16: bool) -> torch.dtype:
+    """Return what to hold a model's weights in.
+
+    They are multiplied in what autocast says, and those that learn stay exact, in fp32. Frozen ones take half the
+    memory where nothing is lost by it: where bf16 is what their files hold and what they are multiplied in.
+    """
+    return torch.bfloat16 if frozen and bf16 and read_config(path).dtype == torch.bfloat16 else torch.float32
+
+
 def _equip(
     trainer: Trainer, setup: Setup, data: TokenisedData, reporter: ProgressReporter, stage: Stage, ledger: Ledger
 ) -> Timeline:
     """Give the Trainer what all methods have: buckets, a look at DeepSpeed, and what watches it."""
     config = setup.config
     trainer.remove_callback(PrinterCallback)
+    resume_by_name(trainer)
     if isinstance(trainer.eval_dataset, dict) and len(trainer.eval_dataset) == 1:
         (trainer.eval_dataset,) = trainer.eval_dataset.values()  # its loss is eval_loss, without a name
     if config.data.length_buckets:

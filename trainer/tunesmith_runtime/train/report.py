@@ -18,7 +18,7 @@ from tunesmith_runtime.models.lineage import LINEAGE, settings
 from tunesmith_runtime.pages import templates
 from tunesmith_runtime.pages.svg import SERIES
 from tunesmith_runtime.train.curves import Curve, layers, lines
-from tunesmith_runtime.train.history import HISTORY, MEASURED, Row, history_file, read
+from tunesmith_runtime.train.history import HISTORY, MEASURED, METHOD, Row, history_file, read
 from tunesmith_runtime.train.stages import SECOND
 from tunesmith_runtime.train.tuning.drawing import folder_of
 from tunesmith_runtime.train.tuning.table import Table
@@ -145,6 +145,7 @@ def _plots(rows: Sequence[Row], measured: Measured) -> list[Plot]:
         _lines("Loss of each dataset", _streams(rows, "loss"), note=_left_out(rows)),
         _lines("Validation loss of each dataset", _streams(rows, "evalLoss")),
         *_of_suites(measured),
+        *_of_method(rows),
         _lines("Learning rate", [Curve("learning rate", _points(rows, "learningRate"))]),
         _lines("Gradient norm", [Curve("gradient norm", _points(rows, "gradNorm"))]),
         _lines("Tokens per second", speeds, from_zero=True),
@@ -201,6 +202,17 @@ def _of_suites(measured: Measured) -> list[Plot | None]:
         _lines(metric if len(curves) > 1 else f"{curves[0].name}/{metric}", curves)
         for metric, curves in by_metric.items()
     ]
+
+
+def _of_method(rows: Sequence[Row]) -> list[Plot | None]:
+    """Return a plot for each number that the method gives; `rewards/chosen` and `rewards/rejected` share theirs."""
+    by_title: dict[str, list[Curve]] = {}
+    numbers = [(row["step"], row.get(METHOD) or {}) for row in rows]
+    for name in sorted({name for _, found in numbers for name in found}):
+        title, _, last = name.rpartition("/")
+        points = [(step, found[name]) for step, found in numbers if name in found]
+        by_title.setdefault(title or name, []).append(Curve(last, points))
+    return [_lines(title, curves) for title, curves in by_title.items()]
 
 
 def _best(measured: Measured) -> dict[str, str]:

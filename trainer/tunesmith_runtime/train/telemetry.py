@@ -15,7 +15,7 @@ from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import group
 from tunesmith_runtime.train.counting import Counts, TokenCounter
 from tunesmith_runtime.train.flops import Tower, training_flops
-from tunesmith_runtime.train.history import History
+from tunesmith_runtime.train.history import METHOD, History, of_method
 from tunesmith_runtime.train.stages import ONLY, Stage
 from tunesmith_runtime.train.stragglers import WorkerReport, nodes, peak_memory, stragglers, worker_name
 from tunesmith_runtime.train.timing import SECTIONS, Section, Timeline
@@ -26,8 +26,6 @@ REPORT_SECONDS = 1.0
 GATHER_SECONDS = 10.0
 # Speeds are those of so many steps, so that they show a change.
 WINDOW_STEPS = 50
-# What the Trainer logs and progress says under other names, or better.
-_TOLD = {"loss", "grad_norm", "learning_rate", "epoch", "num_tokens"}
 
 StreamLosses = Callable[[], Mapping[int, tuple[float, int]]]
 
@@ -171,23 +169,17 @@ class ProgressCallback(TrainerCallback):
         self._reported = self.clock()
         progress = self._progress(state)
         self.reporter.update(state="Running", stage=self.stage.title, training=progress)
-        shown = progress.to_json()
+        shown, of_the_method = progress.to_json(), of_method(self._metrics)
         if self.history is not None:
             row = {name: value for name, value in shown.items() if name not in {"nodes", "metrics", "eta"}}
             if self.stage.is_one_of_several:
                 row["stage"] = self.stage.title
+            if of_the_method:
+                row[METHOD] = of_the_method
             self.history.append(row, always=evaluated or state.global_step >= state.max_steps)
         plain = {name: value for name, value in shown.items() if not isinstance(value, dict | list)}
-        line = " ".join(f"{name}={value}" for name, value in (plain | self._own_numbers()).items())
+        line = " ".join(f"{name}={value}" for name, value in (plain | of_the_method).items())
         print(line, flush=True)  # noqa: T201 - the run's log
-
-    def _own_numbers(self) -> dict[str, float]:
-        """Return what the method itself measures, such as rewards, by the names that it logs it under."""
-        return {
-            name: round(value, 6)
-            for name, value in self._metrics.items()
-            if isinstance(value, int | float) and name not in _TOLD and not name.startswith("eval_")
-        }
 
     def _progress(self, state: TrainerState) -> TrainingProgress:
         reports = [report for report in self._all if report.seconds > 0]

@@ -11,7 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch.func import functional_call
 from torch.utils.data import DataLoader, Sampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from tunesmith_api.reinforcement import ProximalPolicy
 from tunesmith_runtime.train.ppo import advantages, losses
@@ -266,8 +266,3 @@ class PPOTrainer(RolloutTrainer):
         with torch.no_grad():
             for name, weight in self._learning(self._bare()):
                 weight.copy_(saved[name])
-
-
-def published(trainer: Trainer) -> PreTrainedModel | PeftModel:
-    """Return what has learnt to answer: the policy, without its value head."""
-    return trainer.accelerator.unwrap_model(trainer.model).policy
