@@ -97,5 +97,14 @@ INTERRUPTED = "Interrupted"
 EVICTED = "Evicted"
 # The attempt used up its memory.
 OUT_OF_MEMORY = "OutOfMemory"
+# No step for runPolicy.progressTimeoutSeconds. The log has the stacks of all workers; the next attempt goes on from the
+# last checkpoint.
+HUNG = "Hung"
+# A worker was lost. Within an attempt the workers start again, runPolicy.maxFailures times.
+WORKER_LOST = "WorkerLost"
+# The node that the pod ran on went away.
+NODE_LOST = "NodeLost"
+# CUDA or NCCL failed. The next attempt keeps away from the node where there is another one.
+ACCELERATOR_FAILED = "AcceleratorFailed"
 # Any other error; the message carries it, the log carries its traceback.
 INTERNAL_ERROR = "InternalError"

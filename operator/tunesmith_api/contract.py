@@ -61,6 +61,19 @@ class RunCheckpoints(ApiModel):
     keep: int
 
 
+class RunLimits(ApiModel):
+    """What a training attempt may take and bear. All defaults are those of contract version 1 before there were any."""
+
+    # How often the workers start again within the attempt after some were lost.
+    max_failures: int = 3
+    # Without a step for so long the attempt counts as hung; None: it may take all time.
+    progress_timeout_seconds: int | None = None
+    # After so many seconds of this attempt training ends, and what it has learnt is published as partial.
+    seconds: float | None = None
+    # From SIGTERM to SIGKILL: the time in which a checkpoint is taken.
+    grace_seconds: float = 30.0
+
+
 class TrainRun(ApiModel):
     """A training attempt; references are resolved."""
 
@@ -79,6 +92,7 @@ class TrainRun(ApiModel):
     deepspeed: DeepSpeed | None = None
     workers: int = 1
     gpus: int = 0
+    limits: RunLimits = RunLimits()
 
 
 class EvaluateRun(ApiModel):
@@ -142,6 +156,28 @@ class SampleProgress(StatusModel):
     total: int = Field(ge=0)
 
 
+class Recovery(StatusModel):
+    """A worker was lost within the attempt, and training goes on."""
+
+    at: datetime
+    # What was lost, such as a pod, and why, as far as it is known: a reason of conditions.py and a sentence.
+    worker: str = Field(max_length=253)
+    reason: str = Field(max_length=128)
+    message: str = Field(default="", max_length=1024)
+    # The last step before, and the step of the checkpoint that training went on from.
+    step: int = Field(ge=0)
+    resumed_from_step: int | None = None
+    # From the loss to the next step; None until there is one.
+    seconds: float | None = None
+
+
+class SkippedCheckpoint(StatusModel):
+    """A checkpoint that cannot be read, so that the one before it was taken."""
+
+    uri: str = Field(max_length=1200)
+    message: str = Field(max_length=1024)
+
+
 class ProgressDocument(StatusModel):
     """What a run says of itself. Every field but the version may be missing."""
 
@@ -157,6 +193,9 @@ class ProgressDocument(StatusModel):
     # Of a training run with early stopping: which weights are published, and why it ended when it did.
     ending: str | None = Field(default=None, max_length=1024)
     resumed_from_step: int | None = None
+    # The last 16 of each, oldest first.
+    recoveries: tuple[Recovery, ...] = Field(default=(), max_length=16)
+    skipped: tuple[SkippedCheckpoint, ...] = Field(default=(), max_length=16)
     samples: SampleProgress | None = None
     url: str | None = None
     failure: RunFailure | None = None

@@ -311,6 +311,9 @@ class PublishedModel(StatusModel):
     uri: str = Field(max_length=1200, description="Its folder.")
     digest: str | None = Field(default=None, max_length=80, description="SHA-256 over its weights and tokenizer.")
     adapter: bool = Field(default=False, description="Whether adapter/ is in the folder.")
+    partial: bool = Field(
+        default=False, description="Whether training ended before its last step, because runPolicy.gpuHours were used up."
+    )
 
 
 class JobStatus(StatusModel):
