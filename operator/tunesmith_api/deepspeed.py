@@ -85,7 +85,7 @@ UNUSABLE: Mapping[str, str] = {
     "hybrid_engine": "answers of methods grpo and ppo are written by the model itself",
     "managed_gradient_accumulation": "transformers' Trainer accumulates gradients",
     "pipeline": "models of transformers are no pipelines",
-    "seq_parallel_communication_data_type": "sequences are not spread over workers: such a run could not resume within an epoch",
+    "seq_parallel_communication_data_type": "sequences are not spread over workers, as such a run could not resume",
     "tensor_parallel": "weights are spread by zeroStage 3 only",
     "use_data_before_expert_parallelism": "experts are not spread over workers",
     "weight_quantization": "spec.method.adapter.loadIn4bit says how weights are held",

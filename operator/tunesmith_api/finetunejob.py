@@ -312,7 +312,7 @@ class PublishedModel(StatusModel):
     digest: str | None = Field(default=None, max_length=80, description="SHA-256 over its weights and tokenizer.")
     adapter: bool = Field(default=False, description="Whether adapter/ is in the folder.")
     partial: bool = Field(
-        default=False, description="Whether training ended before its last step, because runPolicy.gpuHours were used up."
+        default=False, description="Whether training ended early, because runPolicy.gpuHours were used up."
     )
 
 
