@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo programs test cluster-up cluster-down test-cluster images check format generate bench
-.PHONY: bench-operator docs
+.PHONY: bench-operator bench-recovery docs
 .PHONY: lock clean
 
 help: ## List the targets.
@@ -88,6 +88,9 @@ $(LLAMA_FACTORY)/.ready: tests/bench/llamafactory.txt | setup
 
 bench-operator: setup programs ## Measure the operator on a cluster: 1,000 jobs at once, 2,000 idle ones, latency.
 	$(BIN)/python -m tests.bench.controller
+
+bench-recovery: setup programs ## Measure how long training stands still after a kill, on the cluster of cluster-up: $$CHAOS_ROUNDS kills.
+	$(BIN)/python -m tests.bench.recovery
 
 docs: setup ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
