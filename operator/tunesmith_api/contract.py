@@ -16,6 +16,8 @@ from tunesmith_api.deepspeed import DeepSpeed
 from tunesmith_api.evaljob import Gate, MetricResult, Report
 from tunesmith_api.evaluation import Evaluation
 from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, Output, PublishedModel, TrainingProgress
+from tunesmith_api.finetunejob import Recovery as Recovery
+from tunesmith_api.finetunejob import SkippedCheckpoint as SkippedCheckpoint
 from tunesmith_api.suites import Suite
 from tunesmith_api.training import Method, Task, Training
 from tunesmith_api.tuning import Tuning, TuningStatus
@@ -35,6 +37,9 @@ PROGRESS_CONFIG_MAP_VARIABLE = "TUNESMITH_PROGRESS_CONFIG_MAP"
 PROGRESS_KEY = "progress.json"
 # Of a run with several workers: HOST:PORT of Ray's head, which the worker pods join and the head pod listens on.
 RAY_ADDRESS_VARIABLE = "TUNESMITH_RAY_ADDRESS"
+# Set, to anything, where somebody else has started Ray in the pods, as KubeRay does: the driver joins the cluster that
+# its pod is the head of.
+RAY_JOIN_VARIABLE = "TUNESMITH_RAY_JOIN"
 # How long the driver waits for all workers, in seconds; then it says which are missing.
 WORKERS_TIMEOUT_VARIABLE = "TUNESMITH_WORKERS_TIMEOUT"
 # Worker pods are named by this prefix and their number: support-bot-a1-workers-0.
@@ -154,28 +159,6 @@ class SampleProgress(StatusModel):
 
     done: int = Field(ge=0)
     total: int = Field(ge=0)
-
-
-class Recovery(StatusModel):
-    """A worker was lost within the attempt, and training goes on."""
-
-    at: datetime
-    # What was lost, such as a pod, and why, as far as it is known: a reason of conditions.py and a sentence.
-    worker: str = Field(max_length=253)
-    reason: str = Field(max_length=128)
-    message: str = Field(default="", max_length=1024)
-    # The last step before, and the step of the checkpoint that training went on from.
-    step: int = Field(ge=0)
-    resumed_from_step: int | None = None
-    # From the loss to the next step; None until there is one.
-    seconds: float | None = None
-
-
-class SkippedCheckpoint(StatusModel):
-    """A checkpoint that cannot be read, so that the one before it was taken."""
-
-    uri: str = Field(max_length=1200)
-    message: str = Field(max_length=1024)
 
 
 class ProgressDocument(StatusModel):

@@ -228,6 +228,8 @@ _FINE_TUNE_JOB: Object = RUN | {
     "checkpoints": {"uri": "pvc://models/bot-checkpoints", "everySteps": 5, "keep": 3},
     "output": {"uri": "pvc://models/bot", "merge": True},
     "workers": 2,
+    "backend": "kuberay",
+    "queue": {"name": "research", "gang": "kueue"},
     "runPolicy": {"maxAttempts": 2},
 }
 _VALIDATED: Object = _FINE_TUNE_JOB | {

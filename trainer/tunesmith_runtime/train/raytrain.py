@@ -3,31 +3,51 @@
 Import it after `environment.prepare()`: Ray reads its settings once, when it is imported.
 """
 
+import os
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from tunesmith_api.contract import TrainRun, run_config
-from tunesmith_runtime.errors import as_run_error
+from tunesmith_api.contract import RunIdentity, TrainRun, run_config
+from tunesmith_runtime import process
+from tunesmith_runtime.errors import RunError, as_run_error
 from tunesmith_runtime.progress import ProgressReporter
-from tunesmith_runtime.train.cluster import Cluster, cluster, wait_for_workers
-from tunesmith_runtime.train.failures import WorkerLostError, cause
+from tunesmith_runtime.train.cluster import NODE_ID, Cluster, cluster, wait_for_workers
+from tunesmith_runtime.train.failures import cause
 from tunesmith_runtime.train.inputs import TokenisedData
+from tunesmith_runtime.train.recovery import losses
+from tunesmith_runtime.train.recovery.attempt import Attempt, Outcome
+from tunesmith_runtime.train.recovery.hanging import HangWatch
+from tunesmith_runtime.train.recovery.pod import PodFiles
+from tunesmith_runtime.train.recovery.recovering import Recoveries
+from tunesmith_runtime.train.recovery.stacks import answering
 
-# How often the workers start again within one attempt after some were lost. A crash of the driver, or an error of
-# training itself, ends the attempt.
-RESTARTS = 3
+# How long other pods may take to begin to write their stacks.
+ASK_SECONDS = 20.0
 
 
-def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: ProgressReporter) -> None:
+def train(
+    config: TrainRun,
+    data: TokenisedData,
+    staged: Path,
+    reporter: ProgressReporter,
+    attempt: Attempt,
+    watch: HangWatch,
+) -> Outcome:
     """Train with Ray Train's TorchTrainer on all of the run's workers; rank 0 leaves the model in `staged`.
 
     A single worker runs in this process (Ray Train's local mode): a cluster of its own would add half a minute and a
     gigabyte and bring nothing, because an attempt ends with its only worker either way. Ray keeps no checkpoint: ours
-    carry a manifest, and training goes on from the last complete one.
+    carry a manifest, and training goes on from the last complete one. `watch` sees to it that a hang ends.
     Raises RunError, with the worker's own sentence when it left one.
     """
     loop = {
@@ -35,24 +55,68 @@ def train(config: TrainRun, data: TokenisedData, staged: Path, reporter: Progres
         "data": data,
         "staged": staged,
         "reporter": reporter,
+        "attempt": attempt,
     }
-    if config.workers == 1 and config.gpus <= 1:
-        _fit(config, loop, None)
-        return
-    with cluster(config, reporter) as ray_cluster:
-        for restart in range(RESTARTS + 1):
-            try:
-                _fit(config, loop, ray_cluster)
-            except WorkerLostError as error:
-                if not ray_cluster.pods or restart == RESTARTS:
-                    raise
-                print(f"{error.message}; starting the workers again", flush=True)  # noqa: T201 - the run's log
-                wait_for_workers(config, reporter)
-            else:
-                return
+    pod = PodFiles.of(config.run)
+    with process.finishing(pod.ask_to_end, config.limits.grace_seconds):
+        if config.workers == 1 and config.gpus <= 1:
+            return _fit(config, {**loop, "alone": True}, None)
+        with (
+            cluster(config, reporter) as ray_cluster,
+            watch.of_head(ray_cluster.dead),
+        ):
+            return _recovering(config, loop, ray_cluster, reporter, pod, watch)
 
 
-def _fit(config: TrainRun, loop: dict[str, Any], ray_cluster: Cluster | None) -> None:
+def _recovering(
+    config: TrainRun,
+    loop: dict[str, Any],
+    ray_cluster: Cluster,
+    reporter: ProgressReporter,
+    pod: PodFiles,
+    watch: HangWatch,
+) -> Outcome:
+    """Train, and start the workers again when some were lost, as often as the run bears it. Raises RunError."""
+    recoveries, witnesses = Recoveries(reporter, config.limits.max_failures), losses.Witnesses(config.run)
+    gone: frozenset[str] = frozenset()
+    while True:
+        pod.begin_beats()
+        began = time.monotonic()
+        try:
+            with watch.of_workers(_asking(config.run, ray_cluster)):
+                return _fit(config, {**loop, "alone": False}, ray_cluster)
+        except RunError as error:
+            lost_at = pod.last_beat() or began
+            loss = None if process.is_ending() else losses.find(error, ray_cluster, witnesses)
+            if loss is None or ray_cluster.nodes[0].id in loss.gone:  # this pod is to end
+                raise
+            recoveries.note(loss, error, lost_at)
+        gone |= loss.gone
+        if ray_cluster.pods:
+            ray_cluster = replace(ray_cluster, nodes=wait_for_workers(config, reporter, gone))
+        loop = {**loop, "attempt": replace(loop["attempt"], lost_at=lost_at)}
+
+
+def _asking(run: RunIdentity, ray_cluster: Cluster) -> Callable[[], None]:
+    """Return what has the workers on other pods write their stacks."""
+
+    def ask() -> None:
+        asked = ray.remote(num_cpus=0, max_retries=0)(partial(_ask, run.model_dump_json(by_alias=True)))
+        others = ray_cluster.nodes[1:]
+        ray.wait(
+            [asked.options(label_selector={NODE_ID: node.id}).remote() for node in others],
+            num_returns=len(others),
+            timeout=ASK_SECONDS,
+        )
+
+    return ask if len(ray_cluster.nodes) > 1 else lambda: None
+
+
+def _ask(run: str) -> None:
+    PodFiles.of(RunIdentity.model_validate_json(run)).ask_for_stacks()
+
+
+def _fit(config: TrainRun, loop: dict[str, Any], ray_cluster: Cluster | None) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="tunesmith-ray-") as storage_path:
         trainer = TorchTrainer(
             _worker,
@@ -67,25 +131,36 @@ def _fit(config: TrainRun, loop: dict[str, Any], ray_cluster: Cluster | None) ->
             run_config=RunConfig(
                 name=f"{config.run.name}-a{config.run.attempt}",
                 storage_path=storage_path,
-                failure_config=FailureConfig(max_failures=0),
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
         )
         try:
-            trainer.fit()
+            result = trainer.fit()
         except TrainingFailedError as error:
             raise cause(error) from error
+    assert isinstance(result.return_value, Outcome)  # noqa: S101 - what `_worker` returns
+    return result.return_value
 
 
-def _worker(loop: dict[str, Any]) -> None:
+def _worker(loop: dict[str, Any]) -> Outcome:
     """Run in each of Ray Train's workers."""
-    from tunesmith_runtime.train import loop as training_loop
-
     config = run_config.validate_json(loop["config"])
     assert isinstance(config, TrainRun)  # noqa: S101 - written by `train` above
-    try:
-        training_loop.train(config, loop["data"], loop["staged"], loop["reporter"])
-    except Exception as error:
-        failure = as_run_error(error)
-        if failure is error:
-            raise
-        raise failure from error  # what every process can read: the driver has not imported what this one has
+    pod = PodFiles.of(config.run)
+    first = os.environ.get("RANK", "0") == "0"
+    seconds = config.limits.progress_timeout_seconds
+    with nullcontext() if loop["alone"] else answering(pod, seconds, first=first):
+        from tunesmith_runtime.train import loop as training_loop
+        from tunesmith_runtime.train.recovery.ending import Bounds
+
+        attempt = loop["attempt"]
+        bounds = Bounds(pod, attempt.ends_at)
+        try:
+            return training_loop.train(
+                config, loop["data"], loop["staged"], loop["reporter"], bounds, lost_at=attempt.lost_at
+            )
+        except Exception as error:
+            failure = as_run_error(error)
+            if failure is error:
+                raise
+            raise failure from error  # what every process can read: the driver has not imported what this one has
