@@ -151,6 +151,6 @@ def _cycles(resources: Sequence[Resource]) -> Iterator[str]:
         if ring and frozenset(ring) not in told:
             told.add(frozenset(ring))
             yield (
-                "these FineTuneJobs wait for each other's models (spec.model, spec.method), so that none can ever "
-                f"start: {' -> '.join(ring)}; change one of the URIs"
+                "these FineTuneJobs wait for each other's models in a cycle, so that none can ever start: "
+                f"{' -> '.join(ring)}; change one of the URIs in their spec.model and spec.method"
             )

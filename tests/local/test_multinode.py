@@ -112,7 +112,7 @@ def test_one_worker_goes_on_from_the_checkpoint_of_two(
 
 
 def test_two_workers_agree_on_what_the_second_stage_of_a_reward_model_learns_from(volumes: Path) -> None:
-    general = [{"prompt": f"What is item {n}?", "chosen": " A part.", "rejected": " No."} for n in range(24)]
+    general = [{"prompt": f"What is item {n}?", "chosen": " A part.", "rejected": " No."} for n in range(48)]
     domain = [{"prompt": f"Where is item {n}?", "chosen": " A part.", "rejected": " No."} for n in range(7)]
     # What they contradict is nothing that the first stage can be unsure of.
     domain += [{"prompt": f"Where is item {n}?", "chosen": " No.", "rejected": " A part."} for n in range(7, 10)]

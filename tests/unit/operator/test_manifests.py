@@ -185,6 +185,6 @@ def test_a_cycle_of_base_models_is_refused_once(tmp_path: Path) -> None:
     ring = "---\n".join([based_on("a", "b"), based_on("b", "c"), based_on("c", "a")])
     (sentence,) = refused(write(tmp_path, ring))
     assert sentence == (
-        "these FineTuneJobs wait for each other's models (spec.model, spec.method), so that none can ever start: "
-        "a -> b -> c -> a; change one of the URIs"
+        "these FineTuneJobs wait for each other's models in a cycle, so that none can ever start: "
+        "a -> b -> c -> a; change one of the URIs in their spec.model and spec.method"
     )

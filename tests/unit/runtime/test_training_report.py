@@ -68,9 +68,9 @@ def test_the_page_shows_the_course_of_a_run_and_where_its_model_came_from() -> N
 
 def test_the_page_shows_what_the_method_itself_measures() -> None:
     rows = [
-        row(step, method={"reward": 0.1 * step, "rewards/chosen": 1.0, "rewards/rejected": -1.0}) for step in (1, 2)
+        row(step, method={"reward": 0.1 * step, "rewards/chosen": 1.0, "rewards/rejected": -1.0}) for step in (2, 3)
     ]
-    page = render([row(0), *rows], LINEAGE)
+    page = render([row(1), *rows], LINEAGE)
     assert re.findall("<h3>(rew.*)</h3>", page) == ["reward", "rewards"]
     assert re.findall(">(chosen|rejected)</span>", page) == ["chosen", "rejected"]
 
