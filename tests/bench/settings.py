@@ -1,6 +1,9 @@
-"""What holds for all contestants. It imports nothing: one of them runs in an environment of its own."""
+"""What holds for all contestants. It imports nothing of ours: one of them runs in an environment of its own."""
 
-RECORDS = 320
+import os
+
+# Figures are taken with all of them.
+RECORDS = int(os.environ.get("BENCH_RECORDS", "320"))
 HELD_OUT = 64
 LEARNING_RATE = 1e-3
 SEED = 42

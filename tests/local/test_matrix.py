@@ -25,7 +25,7 @@ pytestmark = [
     # PEFT asks transformers by a name that transformers has renamed.
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
     # It also makes patterns for the experts of a mixture, and finds none of them.
-    pytest.mark.filterwarnings("ignore:The following rank_pattern keys:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning"),
 ]
 STEPS = 12
 COLOURS = ("red", "green", "blue", "grey")
