@@ -12,7 +12,7 @@ from tests.tiny import make_tiny_model
 from tunesmith_api.tuning import TrialRecord
 from tunesmith_runtime.models.loading import load_causal_lm
 
-DEADLINE_SECONDS = 300
+DEADLINE_SECONDS = 900
 STEPS = 32
 RATE = "training.learningRate"
 

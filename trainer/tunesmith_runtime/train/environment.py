@@ -17,6 +17,8 @@ _RAY = {
     "RAY_COLOR_PREFIX": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # By 15 all else that runs beside it would come before the training itself.
+    "RAY_worker_niceness": "0",
     # Nobody scrapes or drains a cluster that lives as long as its run.
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
