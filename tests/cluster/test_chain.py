@@ -14,10 +14,11 @@ print(json.load(urllib.request.urlopen(request, timeout=20))["choices"][0]["mess
 
 
 def test_all_at_once_in_the_wrong_order(operator: Cluster, namespace: Namespace) -> None:
-    namespace.apply(server(), evaluation(), job(wanted={"seconds": 4}))
+    namespace.apply(server(), evaluation(), job(wanted={"seconds": 10}))
 
-    namespace.await_condition("EvalJob", "bot", "Reconciling", "WaitingForFineTuneJob")
-    assert namespace.told("ModelServe", "bot") == "WaitingForFineTuneJob: waits for FineTuneJob bot to succeed"
+    for kind in ("EvalJob", "ModelServe"):
+        waiting = namespace.await_condition(kind, "bot", "Reconciling", "WaitingForFineTuneJob")
+        assert waiting["message"] == "waits for FineTuneJob bot to succeed"
     eventually(lambda: namespace.status("FineTuneJob", "bot").get("progress", {}).get("step"), "step of the training")
     columns = namespace.kubectl("get", "finetunejobs")
     assert columns.split()[:8] == ["NAME", "PHASE", "PROGRESS", "STEP", "LOSS", "ETA", "ATTEMPT", "AGE"]
