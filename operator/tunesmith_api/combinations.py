@@ -8,6 +8,7 @@ from tunesmith_api.base import ApiModel
 from tunesmith_api.data import DataFormat, DatasetSource
 from tunesmith_api.deepspeed import misfits
 from tunesmith_api.domain_fit import misfits as misfits_of_domain
+from tunesmith_api.elastic import misfits as misfits_of_elastic
 from tunesmith_api.evaluation import EVAL_LOSS, MOST_METRICS
 from tunesmith_api.queueing import misfits as misfits_of_queue
 from tunesmith_api.reinforcement import GroupRelative, ungrouped
@@ -306,6 +307,16 @@ def _policy(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
             "runPolicy.gpuHours",
             "counts GPUs, and resources.gpu is 0; leave it out and use activeDeadlineSeconds, or set resources.gpu",
         )
+    if spec.run_policy.gpu_hours is not None and spec.tuning is not None:
+        yield Refusal(
+            "runPolicy.gpuHours",
+            "a search that ends early has trials that cannot be compared, and no model to publish as partial; leave "
+            "it out and limit tuning.numTrials, or use activeDeadlineSeconds",
+        )
+
+
+def _elastic(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    yield from (Refusal(field, message) for field, message in misfits_of_elastic(spec))
 
 
 def _queue(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
@@ -346,5 +357,6 @@ _CHECKS: tuple[Callable[["FineTuneJobSpec"], Iterator[Refusal]], ...] = (
     _evaluation,
     _tuning,
     _policy,
+    _elastic,
     _queue,
 )

@@ -135,5 +135,7 @@ INTERNAL_ERROR = "InternalError"
 
 # The workers that were lost are back, and training goes on; the message says after how long.
 RECOVERED = "Recovered"
+# An elastic run goes on with another number of workers.
+RESIZED = "Resized"
 # A checkpoint cannot be read, so that training goes on from the one before.
 CHECKPOINT_SKIPPED = "CheckpointSkipped"

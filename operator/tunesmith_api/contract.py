@@ -42,6 +42,9 @@ RAY_ADDRESS_VARIABLE = "TUNESMITH_RAY_ADDRESS"
 RAY_JOIN_VARIABLE = "TUNESMITH_RAY_JOIN"
 # How long the driver waits for all workers, in seconds; then it says which are missing.
 WORKERS_TIMEOUT_VARIABLE = "TUNESMITH_WORKERS_TIMEOUT"
+# How long an elastic run waits for missing workers, in seconds, before it goes on without them; and how long further
+# ones must have been there before it takes them in.
+ELASTIC_SECONDS_VARIABLE = "TUNESMITH_ELASTIC_SECONDS"
 # Worker pods are named by this prefix and their number: support-bot-a1-workers-0.
 WORKERS_PREFIX_VARIABLE = "TUNESMITH_WORKERS_PREFIX"
 
@@ -96,6 +99,8 @@ class TrainRun(ApiModel):
     output: Output
     deepspeed: DeepSpeed | None = None
     workers: int = 1
+    # With fewer than `workers`, and at least so many, an elastic run goes on; None: all of them.
+    min_workers: int | None = None
     gpus: int = 0
     limits: RunLimits = RunLimits()
 
@@ -176,6 +181,8 @@ class ProgressDocument(StatusModel):
     # Of a training run with early stopping: which weights are published, and why it ended when it did.
     ending: str | None = Field(default=None, max_length=1024)
     resumed_from_step: int | None = None
+    # Of an elastic run: how many workers train.
+    workers: int | None = Field(default=None, ge=1)
     # The last 16 of each, oldest first.
     recoveries: tuple[Recovery, ...] = Field(default=(), max_length=16)
     skipped: tuple[SkippedCheckpoint, ...] = Field(default=(), max_length=16)

@@ -106,6 +106,14 @@ class FineTuneJobSpec(ApiModel):
         description="Pods that train together. Each sees perDeviceTrainBatchSize sequences per device and step, and "
         "all must reach the volumes of the spec.",
     )
+    min_workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=255,
+        description="Makes the run elastic: it goes on with so many workers when others are gone, and with more when "
+        "they are back, from a checkpoint each time. Each worker then does more micro-batches, so that an optimizer "
+        "step sees as much as ever. Default: all workers, or none.",
+    )
     resources: Resources = Field(default=Resources(), description="What each training pod asks for.")
     backend: Backend = Field(
         default="auto",
@@ -424,6 +432,9 @@ class FineTuneJobStatus(JobStatus):
     checkpoints: CheckpointStatus | None = Field(default=None, description="The checkpoints of the run.")
     tuning: TuningStatus | None = Field(default=None, description="The trials of a search.")
     output: PublishedModel | None = Field(default=None, description="The published model.")
+    workers: int | None = Field(
+        default=None, ge=1, description="Of a run with minWorkers: how many workers train, or trained last."
+    )
     recoveries: tuple[Recovery, ...] = Field(
         default=(),
         max_length=16,

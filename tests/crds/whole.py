@@ -145,6 +145,7 @@ FINE_TUNE_JOB_STATUS: Object = JOB_STATUS | {
         "skipped": [{"uri": "pvc://models/bot-checkpoints/15", "message": "its manifest is torn"}],
     },
     "output": MODEL,
+    "workers": 1,
     "recoveries": [
         {
             "at": THEN,
@@ -253,6 +254,7 @@ _FINE_TUNE_JOB: Object = RUN | {
     "checkpoints": {"uri": "pvc://models/bot-checkpoints", "everySteps": 5, "keep": 3},
     "output": {"uri": "pvc://models/bot", "merge": True},
     "workers": 2,
+    "minWorkers": 1,
     "backend": "kuberay",
     "queue": {"name": "research", "gang": "kueue"},
     "runPolicy": {

@@ -43,7 +43,7 @@ def pod_group(workload: Workload, enabled: frozenset[Gang]) -> Object | None:
 
 
 def _group(workload: Workload, queue: Queue) -> Object:
-    pods = workload.config.workers if isinstance(workload.config, TrainRun) else 1
+    pods = (workload.config.min_workers or workload.config.workers) if isinstance(workload.config, TrainRun) else 1
     amounts = {
         "cpu": workload.resources.cpu,
         "memory": workload.resources.memory,

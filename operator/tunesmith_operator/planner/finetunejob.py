@@ -67,7 +67,7 @@ def plan(job: FineTuneJob, observed: Observed, now: datetime) -> Plan[FineTuneJo
             "watch": watched.watch,
         }
     )
-    status, told = losses.taken_note(status, progress := _latest_progress(status, observed))
+    status, told = losses.taken_note(status, progress := _latest_progress(status, observed), job.spec.workers)
     status = _with_progress(status, progress)
     outcome = _outcome(job, status, course.decision, observed, now)
     again = (outcome.again, watched.again)
@@ -213,6 +213,7 @@ def _workload(
             output=spec.output,
             deepspeed=spec.deepspeed,
             workers=spec.workers,
+            min_workers=spec.min_workers,
             gpus=spec.resources.gpu,
             limits=RunLimits(
                 max_failures=policy.max_failures,

@@ -10,12 +10,17 @@ KEPT = 16
 
 
 def taken_note(
-    status: FineTuneJobStatus, progress: ProgressDocument | None
+    status: FineTuneJobStatus, progress: ProgressDocument | None, wanted: int
 ) -> tuple[FineTuneJobStatus, tuple[Event, ...]]:
-    """Return a status that knows of all losses, and the events about those that it did not know of."""
-    if progress is None or not (progress.recoveries or progress.skipped):
+    """Return a status that knows of all losses, and the events about those that it did not know of.
+
+    `wanted` is spec.workers.
+    """
+    if progress is None or not (progress.recoveries or progress.skipped or progress.workers):
         return status, ()
     events: list[Event] = []
+    if progress.workers and progress.workers != (status.workers or wanted):
+        events.append(Event("Normal", c.RESIZED, f"training goes on with {progress.workers} of {wanted} workers"))
     known = {(each.at, each.worker): each for each in status.recoveries}
     for loss in progress.recoveries:
         before = known.get((loss.at, loss.worker))
@@ -30,6 +35,8 @@ def taken_note(
             events.append(Event("Warning", c.CHECKPOINT_SKIPPED, f"{each.uri} is passed over: {each.message}"))
             skipped = (*skipped, each)
     changes: dict[str, object] = {"recoveries": tuple(known.values())[-KEPT:]}
+    if progress.workers:
+        changes["workers"] = progress.workers
     if skipped:
         checkpoints = status.checkpoints or CheckpointStatus()
         changes["checkpoints"] = checkpoints.model_copy(update={"skipped": skipped[-KEPT:]})

@@ -54,6 +54,13 @@ def test_volcano_schedules_all_pods_or_none(render: Any) -> None:
 
 
 @pytest.mark.parametrize("render", BACKENDS)
+def test_an_elastic_run_starts_with_its_fewest_workers(render: Any) -> None:
+    objects = rendered(render, {"gang": "volcano"}, workers=4, minWorkers=2)
+
+    assert objects["PodGroup"]["spec"]["minMember"] == 2
+
+
+@pytest.mark.parametrize("render", BACKENDS)
 def test_coscheduling_schedules_all_pods_or_none(render: Any) -> None:
     objects = rendered(render, {"gang": "coscheduling"})
 

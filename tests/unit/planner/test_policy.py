@@ -315,6 +315,19 @@ def test_a_worker_that_is_lost_is_told_and_its_return_too() -> None:
     assert plan(then(resource, found), seeing(run(step=48, recoveries=(back,))), NOW).events == ()
 
 
+def test_another_number_of_workers_is_told_once() -> None:
+    resource = job({}, record(), workers=4, minWorkers=2)
+    found = plan(resource, seeing(run(step=40, workers=4)), NOW)
+    assert c.RESIZED not in [each.reason for each in found.events]
+
+    shrunk = plan(then(resource, found), seeing(run(step=48, workers=2)), NOW)
+    assert [(each.reason, each.message) for each in shrunk.events] == [
+        (c.RESIZED, "training goes on with 2 of 4 workers")
+    ]
+    assert status_of(shrunk).workers == 2
+    assert plan(then(resource, shrunk), seeing(run(step=49, workers=2)), NOW).events == ()
+
+
 def test_each_skipped_checkpoint_is_told_once() -> None:
     skipped = (SkippedCheckpoint(uri="pvc://models/x/checkpoint-40", message="model.safetensors is torn"),)
     resource = job({}, record())

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -22,6 +22,7 @@ from tunesmith_runtime.errors import ConfigError, RunError
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import environment
 from tunesmith_runtime.train.address import HeadAddress, pod_ip
+from tunesmith_runtime.train.recovery import regrouping
 from tunesmith_runtime.train.recovery.life import beat
 
 # On a busy machine Ray's processes can miss each other while they start.
@@ -66,6 +67,14 @@ class Cluster:
     per_pod: int
     pods: bool
 
+    def joined(self, gone: Set[str]) -> int:
+        """Return how many pods of the run are there, those without work among them; `gone` ones do not count."""
+        return len(_nodes(gone))
+
+    def of(self, nodes: tuple[Node, ...]) -> "Cluster":
+        """Return the cluster with workers on these pods."""
+        return replace(self, nodes=nodes, workers=len(nodes) * self.per_pod)
+
     def label_selector(self) -> list[dict[str, str]] | None:
         """Return for each training worker the node that it must run on.
 
@@ -106,34 +115,39 @@ def cluster(config: TrainRun, reporter: ProgressReporter) -> Iterator[Cluster]:
                 _gcs_port=address.port,
             )
         pods = address is not None or _joins()
-        yield Cluster(
-            nodes=wait_for_workers(config, reporter) if pods else _nodes(frozenset())[:1],
-            workers=config.workers * devices(config),
-            per_pod=devices(config),
-            pods=pods,
-        )
+        nodes = wait_for_workers(config, reporter) if pods else _nodes(frozenset())[:1]
+        workers = len(nodes) if pods else config.workers
+        yield Cluster(nodes, workers * devices(config), per_pod=devices(config), pods=pods)
     finally:
         if ray.is_initialized():
             ray.shutdown()
 
 
-def wait_for_workers(config: TrainRun, reporter: ProgressReporter, gone: Set[str] = frozenset()) -> tuple[Node, ...]:
+def wait_for_workers(
+    config: TrainRun, reporter: ProgressReporter, gone: Set[str] = frozenset(), patience: float | None = None
+) -> tuple[Node, ...]:
     """Return the driver's node and those of all worker pods, in the order of their names, once every one has joined.
 
+    Of an elastic run, as many as can train together are enough after `patience` seconds ($TUNESMITH_ELASTIC_SECONDS).
     Nodes that are `gone`, by Ray's id, do not count, and neither do those that do not answer. The progress says which
     ones are missing. Raises RunError when some still are after $TUNESMITH_WORKERS_TIMEOUT.
     """
     seconds = _timeout()
-    deadline = time.monotonic() + seconds
+    patience = regrouping.patience() if patience is None else patience
+    began = time.monotonic()
     told = ""
     while missing := _missing(config, found := _nodes(gone)):
         beat()
+        waited = time.monotonic() - began
+        if waited >= patience and (enough := regrouping.fitting(config, len(found))):
+            print(f"{missing}: going on with {enough} of {config.workers}", flush=True)  # noqa: T201 - the run's log
+            return found[:enough]
         told_now = f"waiting for workers: {missing}"
         if told_now != told:
             told = told_now
             reporter.update(stage=told)
             print(told, flush=True)  # noqa: T201 - the run's log
-        if time.monotonic() > deadline:
+        if waited > seconds:
             raise RunError(
                 f"not all workers joined the run within {seconds:.0f} s: {missing}; look at their "
                 f"pods, or set ${WORKERS_TIMEOUT_VARIABLE}"

@@ -24,8 +24,8 @@ from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train.cluster import NODE_ID, Cluster, cluster, wait_for_workers
 from tunesmith_runtime.train.failures import cause
 from tunesmith_runtime.train.inputs import TokenisedData
-from tunesmith_runtime.train.recovery import losses
-from tunesmith_runtime.train.recovery.attempt import Attempt, Outcome
+from tunesmith_runtime.train.recovery import losses, regrouping
+from tunesmith_runtime.train.recovery.attempt import Attempt, Outcome, RegroupingError
 from tunesmith_runtime.train.recovery.hanging import HangWatch
 from tunesmith_runtime.train.recovery.pod import PodFiles
 from tunesmith_runtime.train.recovery.recovering import Recoveries
@@ -51,7 +51,6 @@ def train(
     Raises RunError, with the worker's own sentence when it left one.
     """
     loop = {
-        "config": config.model_dump_json(by_alias=True, exclude_none=True),
         "data": data,
         "staged": staged,
         "reporter": reporter,
@@ -80,11 +79,21 @@ def _recovering(
     recoveries, witnesses = Recoveries(reporter, config.limits.max_failures), losses.Witnesses(config.run)
     gone: frozenset[str] = frozenset()
     while True:
-        pod.begin_beats()
+        pod.begin_group()
         began = time.monotonic()
+        pods = len(ray_cluster.nodes) if ray_cluster.pods else config.workers
+        if config.min_workers is not None:
+            reporter.update(workers=pods)
         try:
-            with watch.of_workers(_asking(config.run, ray_cluster)):
-                return _fit(config, {**loop, "alone": False}, ray_cluster)
+            with (
+                watch.of_workers(_asking(config.run, ray_cluster)),
+                regrouping.growing(config, pods, partial(ray_cluster.joined, gone), pod),
+            ):
+                return _fit(regrouping.regrouped(config, pods), {**loop, "alone": False}, ray_cluster)
+        except RegroupingError:
+            ray_cluster = ray_cluster.of(wait_for_workers(config, reporter, gone, patience=0.0))
+            loop = {**loop, "attempt": replace(loop["attempt"], lost_at=None)}
+            continue
         except RunError as error:
             lost_at = pod.last_beat() or began
             loss = None if process.is_ending() else losses.find(error, ray_cluster, witnesses)
@@ -93,7 +102,7 @@ def _recovering(
             recoveries.note(loss, error, lost_at)
         gone |= loss.gone
         if ray_cluster.pods:
-            ray_cluster = replace(ray_cluster, nodes=wait_for_workers(config, reporter, gone))
+            ray_cluster = ray_cluster.of(wait_for_workers(config, reporter, gone))
         loop = {**loop, "attempt": replace(loop["attempt"], lost_at=lost_at)}
 
 
@@ -120,7 +129,7 @@ def _fit(config: TrainRun, loop: dict[str, Any], ray_cluster: Cluster | None) ->
     with tempfile.TemporaryDirectory(prefix="tunesmith-ray-") as storage_path:
         trainer = TorchTrainer(
             _worker,
-            train_loop_config=loop,
+            train_loop_config={**loop, "config": config.model_dump_json(by_alias=True, exclude_none=True)},
             torch_config=TorchConfig(backend="nccl" if config.gpus else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=ray_cluster.workers if ray_cluster else 0,

@@ -54,6 +54,19 @@ class PodEndingError(RunError):
         return type(self), (self.pods, self.step, self.nodes)
 
 
+class RegroupingError(RunError):
+    """The workers ended with a checkpoint, to begin anew as another number of them."""
+
+    reason = conditions.RESIZED
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the workers were told to begin anew with others; checkpoint {step} was taken")
+        self.step = step
+
+    def __reduce__(self) -> tuple[type["RegroupingError"], tuple[int]]:
+        return type(self), (self.step,)
+
+
 class NothingLearntError(RunError):
     """The attempt's time was over before there was anything to publish."""
 

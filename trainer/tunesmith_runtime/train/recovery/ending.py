@@ -8,11 +8,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tunesmith_runtime.train import group
 from tunesmith_runtime.train.measuring import NothingLeftError
 from tunesmith_runtime.train.recovery.agreeing import Agreement
-from tunesmith_runtime.train.recovery.attempt import NothingLearntError, PodEndingError
+from tunesmith_runtime.train.recovery.attempt import NothingLearntError, PodEndingError, RegroupingError
 from tunesmith_runtime.train.recovery.pod import PodFiles, pod_name
 
 # What a worker says at the end of a step.
-_NOTHING, _OVER, _ENDING = 0, 1, 2
+_NOTHING, _REGROUPING, _OVER, _ENDING = range(4)
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,23 @@ class Bounds:
         """Return what this worker says at the end of a step."""
         if self.pod.is_ending():
             return _ENDING
-        return _OVER if self.over else _NOTHING
+        if self.over:
+            return _OVER
+        return _REGROUPING if group.is_first() and self.pod.wants_regrouping() else _NOTHING
 
 
 class Ending(TrainerCallback):
     """Ends a training between two steps, with a checkpoint; every worker has one, and all end at the same step.
 
     That checkpoint comes as fast as it can: nothing is measured before, and the attempt that goes on from it makes up
-    for what was due. `told` says that a pod is to end, `over` that the time is. `has_weights` says that there is a
-    checkpoint to publish without another step.
+    for what was due. `told` says that a pod is to end, `over` that the time is, and `regroups` that the workers begin
+    anew as another number of them. `has_weights` says that there is a checkpoint to publish without another step.
     """
 
     def __init__(self, bounds: Bounds, *, has_weights: bool) -> None:
         self.told = False
         self.over = False
+        self.regroups = False
         self._bounds = bounds
         self._has_weights = has_weights
         self._agreement = Agreement()
@@ -56,7 +59,7 @@ class Ending(TrainerCallback):
     @property
     def hurries(self) -> bool:
         """Whether training ends with this step, before it is done."""
-        return self.told or self.over
+        return self.told or self.over or self.regroups
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -80,15 +83,17 @@ class Ending(TrainerCallback):
     ) -> None:
         """End with a checkpoint when any worker has said so."""
         said = self._agreement.ask(self._bounds.word())
-        if said == _NOTHING:
+        if said == _NOTHING or (said == _REGROUPING and state.global_step >= state.max_steps):
             return
-        self.told, self.over = said == _ENDING, said == _OVER
+        self.told, self.over, self.regroups = said == _ENDING, said == _OVER, said == _REGROUPING
         control.should_save = control.should_training_stop = True
         control.should_evaluate = False
 
     def finish(self, step: int) -> None:
-        """Leave no worker waiting. Raises PodEndingError when a pod was told to end."""
+        """Leave no worker waiting. Raises PodEndingError when a pod was told to end, and RegroupingError."""
         self._agreement.close()
+        if self.regroups:
+            raise RegroupingError(step)
         if self.told:
             own = (pod_name(), _node_id()) if self._bounds.pod.is_ending() else None
             ending = dict(each for each in group.gather(own) if each is not None)

@@ -72,7 +72,7 @@ class HangWatch:
     @contextmanager
     def of_workers(self, ask_others: Callable[[], None]) -> Iterator[None]:
         """Watch the first of Ray's workers instead; `ask_others` has those of other pods asked for their stacks."""
-        self._pod.begin_beats()
+        self._pod.begin_group()
         self._since, self._ask_others = time.monotonic(), ask_others
         try:
             yield

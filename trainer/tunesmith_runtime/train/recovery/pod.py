@@ -16,6 +16,7 @@ from tunesmith_api.contract import RunIdentity
 from tunesmith_runtime.storage.scratch import scratch, short_hash
 
 _TRAINING, _ENDING, _STACKS, _BEAT, _CRASH = "training-", "ending", "stacks", "beat", "crash-"
+_REGROUPING = "regrouping"
 _NANOSECONDS = 1_000_000_000
 
 
@@ -63,6 +64,14 @@ class PodFiles:
         """Return whether the pod is to end."""
         return self._said(_ENDING)
 
+    def ask_to_regroup(self) -> None:
+        """Say that the workers of the run are to begin anew as another number of them."""
+        self._say(_REGROUPING)
+
+    def wants_regrouping(self) -> bool:
+        """Return whether somebody has said so."""
+        return self._said(_REGROUPING)
+
     def ask_for_stacks(self) -> None:
         """Have all workers of the pod write their stacks to the log."""
         self._say(_STACKS)
@@ -96,9 +105,10 @@ class PodFiles:
                 file.touch()
                 os.utime(file, ns=(now, now))
 
-    def begin_beats(self) -> None:
-        """Make room for signs of life, which are none yet."""
-        (self.folder / _BEAT).unlink(missing_ok=True)
+    def begin_group(self) -> None:
+        """Forget what was said of the workers before: others begin."""
+        for word in (_BEAT, _REGROUPING):
+            (self.folder / word).unlink(missing_ok=True)
 
     def last_beat(self) -> float | None:
         """Return when the last sign of life was, in seconds of the monotonic clock; None before the first."""
