@@ -44,6 +44,9 @@ RAY_PORT = 6379
 USER = 65532
 # Where the workload does not say: what takes no checkpoints ends within seconds of SIGTERM.
 GRACE_SECONDS = 15
+# How long a training pod stays on a node that does not answer; Kubernetes' default of five minutes is for servers.
+NODE_PATIENCE_SECONDS = 30
+_UNREACHABLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def pod(workload: Workload, settings: Settings, role: str, account: str | None) 
         spec |= {"hostname": workload.name, "subdomain": ray_name(workload.name)}
     chosen = {
         "nodeSelector": wanted.node_selector,
-        "tolerations": list(wanted.tolerations),
+        "tolerations": _tolerations(workload),
         "affinity": affinity(wanted.affinity, workload.avoid_nodes),
         "priorityClassName": wanted.priority_class_name,
         "runtimeClassName": wanted.runtime_class_name,
@@ -101,6 +104,16 @@ def pod(workload: Workload, settings: Settings, role: str, account: str | None) 
     template = {"metadata": metadata, "spec": spec}
     gangs.join(workload, template, settings.coscheduler)
     return template
+
+
+def _tolerations(workload: Workload) -> list[Object]:
+    """Return those of the pod template, and for training how long a node that does not answer is borne."""
+    given: list[Object] = [dict(each) for each in workload.pod_template.tolerations]
+    known = {each.get("key") for each in given}
+    if not isinstance(workload.config, TrainRun) or None in known:  # without a key it stands for all
+        return given
+    limited = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_PATIENCE_SECONDS}
+    return [*given, *({"key": key, **limited} for key in _UNREACHABLE if key not in known)]
 
 
 def _spreads(workload: Workload) -> bool:

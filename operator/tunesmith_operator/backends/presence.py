@@ -10,7 +10,7 @@ from tunesmith_operator.backends.objects import DRIVER, ROLE_LABEL, WORKER, Obje
 from tunesmith_operator.planner import ObservedWorkload
 
 # A pod that should have been killed so long ago is on a node that does not answer: nobody can wait for it.
-OVERDUE = timedelta(seconds=60)
+OVERDUE = timedelta(seconds=30)
 # What a pod says when its node went away or shut down, and what a disruption of one is for.
 _NODE_REASONS = {"NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
 _DISRUPTIONS = {
