@@ -132,16 +132,23 @@ def test_a_worker_that_is_lost_comes_back_within_the_attempt(namespace: Namespac
     assert len(namespace.status("FineTuneJob", "bot")["attempts"]) == 1
 
 
-def test_a_driver_that_is_lost_is_another_attempt(namespace: Namespace, backend: str) -> None:
+def test_a_driver_that_is_lost_is_replaced(namespace: Namespace, backend: str) -> None:
     namespace.apply(spread(backend, {"seconds": 15}))
     driver, _ = await_runs(namespace)
 
     lose(namespace, driver)
 
+    def others() -> list[str]:
+        found = [pod["metadata"]["uid"] for attempt in (1, 2) for pod in pods(namespace, "driver", attempt)]
+        return [uid for uid in found if uid != driver["metadata"]["uid"]]
+
+    eventually(others, "another driver", 90)
     namespace.await_condition("FineTuneJob", "bot", "Succeeded", seconds=150)
     attempts = namespace.status("FineTuneJob", "bot")["attempts"]
-    assert [each["number"] for each in attempts] == [1, 2]
-    assert attempts[1]["reason"] == "Completed"
+    # A Job of an old Kubernetes starts another pod itself when one was deleted, within the attempt.
+    assert [each["number"] for each in attempts] == [1, 2][: len(attempts)]
+    assert backend == "native" or len(attempts) == 2
+    assert attempts[-1]["reason"] == "Completed"
 
 
 def test_pods_that_no_node_can_take_say_so(namespace: Namespace, backend: str) -> None:
