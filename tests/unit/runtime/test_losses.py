@@ -18,10 +18,11 @@ from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train.cluster import Cluster, Node
 from tunesmith_runtime.train.failures import WorkerLostError, WorkerMemoryError
 from tunesmith_runtime.train.recovery.attempt import PodEndingError
-from tunesmith_runtime.train.recovery.losses import Loss, Traces, Witnesses, find, traces
+from tunesmith_runtime.train.recovery.losses import Loss, Witnesses, find
 from tunesmith_runtime.train.recovery.pod import PodFiles
 from tunesmith_runtime.train.recovery.recovered import Recovered
 from tunesmith_runtime.train.recovery.recovering import Recoveries
+from tunesmith_runtime.train.recovery.traces import Traces, traces
 
 RUN = RunIdentity(kind="FineTuneJob", namespace="default", name="bot", uid="u", attempt=1)
 

@@ -3,33 +3,30 @@
 Import it after `environment.prepare()`: Ray reads its settings once, when it is imported.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from tunesmith_api.contract import RunIdentity, TrainRun, run_config
+from tunesmith_api.contract import RunIdentity, TrainRun
 from tunesmith_runtime import process
-from tunesmith_runtime.errors import RunError, as_run_error
+from tunesmith_runtime.errors import RunError
 from tunesmith_runtime.progress import ProgressReporter
+from tunesmith_runtime.train import ray_worker
 from tunesmith_runtime.train.cluster import NODE_ID, Cluster, cluster, wait_for_workers
 from tunesmith_runtime.train.failures import cause
 from tunesmith_runtime.train.inputs import TokenisedData
+from tunesmith_runtime.train.ray_worker import Share
 from tunesmith_runtime.train.recovery import losses, regrouping
 from tunesmith_runtime.train.recovery.attempt import Attempt, Outcome, RegroupingError
 from tunesmith_runtime.train.recovery.hanging import HangWatch
 from tunesmith_runtime.train.recovery.pod import PodFiles
 from tunesmith_runtime.train.recovery.recovering import Recoveries
-from tunesmith_runtime.train.recovery.stacks import answering
 
 # How long other pods may take to begin to write their stacks.
 ASK_SECONDS = 20.0
@@ -50,26 +47,20 @@ def train(
     carry a manifest, and training goes on from the last complete one. `watch` sees to it that a hang ends.
     Raises RunError, with the worker's own sentence when it left one.
     """
-    loop = {
-        "data": data,
-        "staged": staged,
-        "reporter": reporter,
-        "attempt": attempt,
-    }
-    pod = PodFiles.of(config.run)
+    pod, share = PodFiles.of(config.run), Share(data, staged, reporter, attempt)
     with process.finishing(pod.ask_to_end, config.limits.grace_seconds):
         if config.workers == 1 and config.gpus <= 1:
-            return _fit(config, {**loop, "alone": True}, None)
+            return _fit(config, share, None)
         with (
             cluster(config, reporter) as ray_cluster,
             watch.of_head(ray_cluster.dead),
         ):
-            return _recovering(config, loop, ray_cluster, reporter, pod, watch)
+            return _recovering(config, share, ray_cluster, reporter, pod, watch)
 
 
 def _recovering(
     config: TrainRun,
-    loop: dict[str, Any],
+    share: Share,
     ray_cluster: Cluster,
     reporter: ProgressReporter,
     pod: PodFiles,
@@ -89,10 +80,11 @@ def _recovering(
                 watch.of_workers(_asking(config.run, ray_cluster)),
                 regrouping.growing(config, pods, partial(ray_cluster.joined, gone), pod),
             ):
-                return _fit(regrouping.regrouped(config, pods), {**loop, "alone": False}, ray_cluster)
+                return _fit(regrouping.regrouped(config, pods), share, ray_cluster)
         except RegroupingError:
+            reporter.update(stage="starting with more workers")
             ray_cluster = ray_cluster.of(wait_for_workers(config, reporter, gone, patience=0.0))
-            loop = {**loop, "attempt": replace(loop["attempt"], lost_at=None)}
+            share = share.lost_at(None)
             continue
         except RunError as error:
             lost_at = pod.last_beat() or began
@@ -103,17 +95,20 @@ def _recovering(
         gone |= loss.gone
         if ray_cluster.pods:
             ray_cluster = ray_cluster.of(wait_for_workers(config, reporter, gone))
-        loop = {**loop, "attempt": replace(loop["attempt"], lost_at=lost_at)}
+        share = share.lost_at(lost_at)
 
 
 def _asking(run: RunIdentity, ray_cluster: Cluster) -> Callable[[], None]:
     """Return what has the workers on other pods write their stacks."""
+    identity = run.model_dump_json(by_alias=True)
 
     def ask() -> None:
-        asked = ray.remote(num_cpus=0, max_retries=0)(partial(_ask, run.model_dump_json(by_alias=True)))
+        asked = ray.remote(num_cpus=0, max_retries=0)(
+            partial(ray_worker.ask_for_stacks, run.model_dump_json(by_alias=True))
+        )
         others = ray_cluster.nodes[1:]
         ray.wait(
-            [asked.options(label_selector={NODE_ID: node.id}).remote() for node in others],
+            [asked.options(label_selector={NODE_ID: node.id}).remote(identity) for node in others],
             num_returns=len(others),
             timeout=ASK_SECONDS,
         )
@@ -121,15 +116,11 @@ def _asking(run: RunIdentity, ray_cluster: Cluster) -> Callable[[], None]:
     return ask if len(ray_cluster.nodes) > 1 else lambda: None
 
 
-def _ask(run: str) -> None:
-    PodFiles.of(RunIdentity.model_validate_json(run)).ask_for_stacks()
-
-
-def _fit(config: TrainRun, loop: dict[str, Any], ray_cluster: Cluster | None) -> Outcome:
+def _fit(config: TrainRun, share: Share, ray_cluster: Cluster | None) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="tunesmith-ray-") as storage_path:
         trainer = TorchTrainer(
-            _worker,
-            train_loop_config={**loop, "config": config.model_dump_json(by_alias=True, exclude_none=True)},
+            ray_worker.work,
+            train_loop_config=ray_worker.loop_config(config, share, here=ray_cluster is None),
             torch_config=TorchConfig(backend="nccl" if config.gpus else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=ray_cluster.workers if ray_cluster else 0,
@@ -147,29 +138,5 @@ def _fit(config: TrainRun, loop: dict[str, Any], ray_cluster: Cluster | None) ->
             result = trainer.fit()
         except TrainingFailedError as error:
             raise cause(error) from error
-    assert isinstance(result.return_value, Outcome)  # noqa: S101 - what `_worker` returns
+    assert isinstance(result.return_value, Outcome)  # noqa: S101 - what `work` returns
     return result.return_value
-
-
-def _worker(loop: dict[str, Any]) -> Outcome:
-    """Run in each of Ray Train's workers."""
-    config = run_config.validate_json(loop["config"])
-    assert isinstance(config, TrainRun)  # noqa: S101 - written by `train` above
-    pod = PodFiles.of(config.run)
-    first = os.environ.get("RANK", "0") == "0"
-    seconds = config.limits.progress_timeout_seconds
-    with nullcontext() if loop["alone"] else answering(pod, seconds, first=first):
-        from tunesmith_runtime.train import loop as training_loop
-        from tunesmith_runtime.train.recovery.ending import Bounds
-
-        attempt = loop["attempt"]
-        bounds = Bounds(pod, attempt.ends_at)
-        try:
-            return training_loop.train(
-                config, loop["data"], loop["staged"], loop["reporter"], bounds, lost_at=attempt.lost_at
-            )
-        except Exception as error:
-            failure = as_run_error(error)
-            if failure is error:
-                raise
-            raise failure from error  # what every process can read: the driver has not imported what this one has

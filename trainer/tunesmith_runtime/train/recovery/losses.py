@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import ray
 
@@ -13,7 +12,7 @@ from tunesmith_runtime.errors import RunError
 from tunesmith_runtime.train.cluster import NODE_ID, Cluster, Node
 from tunesmith_runtime.train.failures import WorkerLostError, WorkerMemoryError
 from tunesmith_runtime.train.recovery.attempt import PodEndingError
-from tunesmith_runtime.train.recovery.pod import PodFiles
+from tunesmith_runtime.train.recovery.traces import Traces, traces
 
 # How long a pod may take to say what has died in it.
 ASK_SECONDS = 5.0
@@ -31,14 +30,6 @@ class Loss:
     reason: str
     message: str
     gone: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Traces:
-    """What a pod knows of its processes that have died: how many the kernel has killed for memory, and last stacks."""
-
-    kills: int = 0
-    crashes: tuple[str, ...] = ()
 
 
 class Witnesses:
@@ -59,22 +50,6 @@ class Witnesses:
                 found[node] = Traces(told.kills - self._kills.get(node.id, 0), told.crashes)
                 self._kills[node.id] = told.kills
         return found
-
-
-def traces(run: str, cgroups: Path = Path("/sys/fs/cgroup")) -> Traces:
-    """Return the traces in this pod; each last stack is told once."""
-    return Traces(kernel_kills(cgroups), PodFiles.of(RunIdentity.model_validate_json(run)).take_crashes())
-
-
-def kernel_kills(cgroups: Path) -> int:
-    """Return how many processes of this container the kernel has killed for memory, by version 2 or 1 of cgroups."""
-    for name in ("memory.events", "memory/memory.oom_control"):
-        with suppress(OSError):
-            for line in (cgroups / name).read_text().splitlines():
-                word, _, number = line.partition(" ")
-                if word == "oom_kill":
-                    return int(number)
-    return 0
 
 
 def find(error: RunError, cluster: Cluster, witnesses: Witnesses) -> Loss | None:
