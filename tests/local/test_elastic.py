@@ -40,7 +40,7 @@ def test_it_goes_on_without_a_lost_worker_and_takes_another_in(volumes: Path) ->
 
     def trains_with(workers: int) -> bool:
         found = pods.progress()
-        return found.workers == workers and found.stage.startswith("training") and found.checkpoint is not None
+        return found.workers == workers and found.stage == "training" and found.checkpoint is not None
 
     with pods.head() as head:
         with pods.worker() as worker:
