@@ -13,8 +13,8 @@ __all__ = ["alone", "volumes"]
 
 def test_one_worker_goes_on_from_two_and_learns_the_same(volumes: Path, alone: ProgressDocument) -> None:
     config = run_config("shrunk", workers=2, batch=2, minWorkers=1)
-    pods = Pods(volumes, config, {ELASTIC_SECONDS_VARIABLE: "600"})
-    with pods.head() as head, pods.worker():
+    pods = Pods(volumes, config, apart=False)
+    with pods.head() as head:
         assert head.wait(DEADLINE_SECONDS) == 0, pods.logs()
     assert pods.progress().workers == 2
     assert_equal(pods.progress(), volumes / "models" / "shrunk", alone)

@@ -12,7 +12,6 @@ from tests.cluster.chaos.schedule import Round
 from tests.cluster.chaos.victims import Run, kill
 from tests.cluster.cluster import Namespace, Object, Shelf, eventually
 
-STEPS = 150
 EVERY_STEPS = 10
 # What a kill may cost, all in all: another start of everything on a busy machine.
 DEADLINE_SECONDS = 420.0
@@ -43,7 +42,7 @@ class Outcome:
         return json.dumps(asdict(self))
 
 
-def job(name: str, workers: int) -> Object:
+def job(name: str, workers: int, steps: int) -> Object:
     """Return a FineTuneJob on a tiny model that takes some seconds to train."""
     spec: dict[str, Any] = {
         "model": {"uri": "pvc://models/base"},
@@ -52,7 +51,7 @@ def job(name: str, workers: int) -> Object:
             "maxLength": 128,
         },
         "method": {"adapter": {"type": "full"}},
-        "training": {"maxSteps": STEPS, "learningRate": 1e-3, "perDeviceTrainBatchSize": 4},
+        "training": {"maxSteps": steps, "learningRate": 1e-3, "perDeviceTrainBatchSize": 4},
         "checkpoints": {"everySteps": EVERY_STEPS},
         "output": {"uri": f"pvc://models/{name}"},
         "runPolicy": {"maxAttempts": 5},
@@ -68,7 +67,7 @@ def play(this: Round, namespace: Namespace, shelf: Shelf) -> Outcome:
     """Run a job, kill, wait for its end and check it; return what the kill cost."""
     name = f"round-{this.number}"
     run = Run(namespace, name)
-    namespace.apply(job(name, this.workers))
+    namespace.apply(job(name, this.workers, this.steps))
     eventually(lambda: len(run.pods()) == this.workers, f"{this.workers} pods of {name}", 120)
     eventually(lambda: _step(namespace, name) >= this.step, f"step {this.step} of {name}", DEADLINE_SECONDS)
     time.sleep(this.seconds)
@@ -114,14 +113,16 @@ def _check(this: Round, outcome: Outcome, run: Run, status: Object, shelf: Shelf
     told = f"{outcome}\n{json.dumps(status, indent=1)}"
     assert status["phase"] == "Succeeded", told
     progress = status["progress"]
-    assert (progress["step"], progress["totalSteps"]) == (STEPS, STEPS), told
+    assert (progress["step"], progress["totalSteps"]) == (this.steps, this.steps), told
     state = json.loads(
-        shelf.run("sh", "-c", f"cat /volumes/models/{run.job}-checkpoints/*/checkpoint-{STEPS}/trainer_state.json")
+        shelf.run("sh", "-c", f"cat /volumes/models/{run.job}-checkpoints/*/checkpoint-{this.steps}/trainer_state.json")
     )
     losses = [each["step"] for each in state["log_history"] if "loss" in each]
-    assert losses == list(range(1, STEPS + 1)), f"each step is once in the history of the weights\n{told}"
+    assert losses == list(range(1, this.steps + 1)), f"each step is once in the history of the weights\n{told}"
     published = [line for line in shelf.run("ls", "-A", "/volumes/models").split() if run.job in line]
-    assert sorted(published) == [run.job, f"{run.job}-checkpoints"], told
+    assert sorted(published) == [run.job, f"{run.job}-checkpoints"], f"{published}\n{told}"
+    left = shelf.run("sh", "-c", f"ls -A /volumes/models/{run.job}-checkpoints/*").split()
+    assert not [name for name in left if name.startswith(".data-")], f"{left}\n{told}"
     eventually(lambda: not run.pods(), f"end of all pods of {run.job}", 60)
     _check_history(this, outcome, status["attempts"], told)
 

@@ -9,8 +9,9 @@ Victim = Literal["operator", "head", "driver", "worker", "raylet", "gcs", "api s
 # Those of a run with several pods; the others are killed beside a run with one, which is over sooner.
 OF_SEVERAL: tuple[Victim, ...] = ("worker", "raylet", "gcs")
 OF_ONE: tuple[Victim, ...] = ("operator", "head", "driver", "api server", "etcd")
+STEPS_OF_SEVERAL, STEPS_OF_ONE = 150, 500
 # Of all rounds; a run with several pods takes several times as long.
-SHARE_OF_SEVERAL = 0.32
+SHARE_OF_SEVERAL = 0.16
 # A share of the kills comes while the run is still starting, so many seconds after its pods are made.
 SHARE_AT_START = 0.2
 LONGEST_START = 12.0
@@ -26,6 +27,11 @@ class Round:
     seconds: float
 
     @property
+    def steps(self) -> int:
+        """Optimizer steps of the run, some ten seconds of training; with several pods each takes longer."""
+        return _steps(self.victim)
+
+    @property
     def workers(self) -> int:
         """Pods of the run."""
         return 2 if self.victim in OF_SEVERAL else 1
@@ -34,7 +40,11 @@ class Round:
         return f"{self.number}-{self.victim.replace(' ', '-')}"
 
 
-def schedule(rounds: int, seed: int, last_step: int) -> Iterator[Round]:
+def _steps(victim: Victim) -> int:
+    return STEPS_OF_SEVERAL if victim in OF_SEVERAL else STEPS_OF_ONE
+
+
+def schedule(rounds: int, seed: int) -> Iterator[Round]:
     """Yield rounds in which every victim comes as often as every other of its group, to within one."""
     dice = random.Random(seed)
     drawn: dict[tuple[Victim, ...], list[Victim]] = {OF_ONE: [], OF_SEVERAL: []}
@@ -49,6 +59,6 @@ def schedule(rounds: int, seed: int, last_step: int) -> Iterator[Round]:
         yield Round(
             number,
             victim,
-            step=0 if at_start else dice.randint(1, last_step),
+            step=0 if at_start else dice.randint(1, _steps(victim) * 3 // 4),
             seconds=dice.uniform(0, LONGEST_START if at_start else 1.0),
         )

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.cluster.chaos.rounds import STEPS, play, record
+from tests.cluster.chaos.rounds import play, record
 from tests.cluster.chaos.schedule import Round, schedule
 from tests.cluster.cluster import Cluster, Namespace, Shelf
 from tests.cluster.conftest import await_operator
@@ -19,8 +19,7 @@ from tests.tiny import make_tiny_model
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
-# The last steps are too close to the end to be met.
-ALL = [*schedule(ROUNDS, SEED, last_step=STEPS - 30)]
+ALL = [*schedule(ROUNDS, SEED)]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import compiling, environment
 from tunesmith_runtime.train.domain.rows import add_domain, read_domain
 from tunesmith_runtime.train.measurable import check_suites, read_suites
+from tunesmith_runtime.train.recovery import leftovers
 from tunesmith_runtime.train.recovery.attempt import Attempt
 from tunesmith_runtime.train.recovery.hanging import HangWatch
 from tunesmith_runtime.train.recovery.pod import PodFiles
@@ -55,11 +56,12 @@ def _run(config: TrainRun, reporter: ProgressReporter, watch: HangWatch, began: 
     recipe = recipes.find(task, config.method.type)
     check_suites(suites, task, base)
     check_adapter(base, config.method.adapter, task, reward=config.method.type == "rm")
+    leftovers.delete(config)
     reporter.update(stage="preparing the data")
     with (
-        target.published(f"-{config.run.attempt}") as staged,
+        target.published(leftovers.staging_tag(config.run.attempt)) as staged,
         ThreadPoolExecutor(1) as pool,
-        storage.workspace(config.checkpoints.uri, ".data-") as folder,
+        storage.workspace(config.checkpoints.uri, leftovers.data_prefix(config.run.attempt)) as folder,
     ):
         # This reads the whole base model: beside the other work, not before it.
         base_digest = pool.submit(model_digest, base)
