@@ -69,33 +69,45 @@ def play(this: Round, namespace: Namespace, shelf: Shelf) -> Outcome:
     run = Run(namespace, name)
     namespace.apply(job(name, this.workers, this.steps))
     eventually(lambda: len(run.pods()) == this.workers, f"{this.workers} pods of {name}", 120)
-    eventually(lambda: _step(namespace, name) >= this.step, f"step {this.step} of {name}", DEADLINE_SECONDS)
+    eventually(
+        lambda: _step(namespace.status("FineTuneJob", name)) >= this.step,
+        f"step {this.step} of {name}",
+        DEADLINE_SECONDS,
+    )
     time.sleep(this.seconds)
-    before, killed_at = _step(namespace, name), time.monotonic()
+    before, killed_at = namespace.status("FineTuneJob", name), time.monotonic()
     what = kill(this.victim, run)
-    seconds = _until_steps_advance(namespace, name, before, killed_at)
+    seconds = _until_steps_advance(this, namespace, name, before, killed_at)
     eventually(
         lambda: namespace.status("FineTuneJob", name).get("phase") in {"Succeeded", "Failed"},
         f"end of {name} ({what})",
         DEADLINE_SECONDS,
     )
     status = namespace.status("FineTuneJob", name)
-    outcome = Outcome(this.number, this.victim, what, before, seconds, _repeated(status), len(status["attempts"]))
+    outcome = Outcome(
+        this.number, this.victim, what, _step(before), seconds, _repeated(status), len(status["attempts"])
+    )
     _check(this, outcome, run, status, shelf)
     return outcome
 
 
-def _step(namespace: Namespace, name: str) -> int:
-    return int((namespace.status("FineTuneJob", name).get("progress") or {}).get("step", 0))
+def _step(status: Object) -> int:
+    return int((status.get("progress") or {}).get("step", 0))
 
 
-def _until_steps_advance(namespace: Namespace, name: str, before: int, killed_at: float) -> float:
+def _until_steps_advance(this: Round, namespace: Namespace, name: str, before: Object, killed_at: float) -> float:
     """Return the seconds from a kill to the first step after it that its user sees, new or repeated."""
 
     def advanced() -> bool:
         status = namespace.status("FineTuneJob", name)
-        step = (status.get("progress") or {}).get("step", 0)
-        return step not in {0, before} or status.get("phase") in {"Succeeded", "Failed"}
+        if status.get("phase") in {"Succeeded", "Failed"}:
+            return True
+        if this.victim in BESIDE_THE_RUN:
+            return _step(status) not in {0, _step(before)}
+        last = (status.get("recoveries") or [{}])[-1]
+        again = len(status.get("recoveries") or ()) > len(before.get("recoveries") or ()) and "seconds" in last
+        attempts = status.get("attempts") or [{}]
+        return again or (len(attempts) > len(before.get("attempts") or ()) and "toStep" in attempts[-1])
 
     eventually(advanced, f"step of {name} after the kill", DEADLINE_SECONDS)
     return time.monotonic() - killed_at

@@ -13,8 +13,8 @@ def test_what_earlier_attempts_left_is_deleted_and_nothing_else(
 ) -> None:
     monkeypatch.setenv("TUNESMITH_VOLUMES", str(tmp_path))
     models = tmp_path / "models"
-    gone = [".bot.staged-1", ".bot.staged-2", "bot-checkpoints/.data-a1-x", "bot-checkpoints/.data-a2-y"]
-    kept = [".bot.staged-3", ".bottle.staged-1", "bot-checkpoints/.data-a12-x", "bot-checkpoints/checkpoint-10", "bot"]
+    gone = [".bot.staged-1", ".bot.staged-2", "bot-checkpoints/.data-a1-x", "bot-checkpoints/.data-a3-y"]
+    kept = [".bot.staged-4", ".bottle.staged-1", "bot-checkpoints/.data-a12-x", "bot-checkpoints/checkpoint-10", "bot"]
     for name in [*gone, *kept]:
         (models / name).mkdir(parents=True)
         (models / name / "file").touch()

@@ -24,9 +24,11 @@ def shared_data(config: TrainRun, attempt: int) -> str:
 
 
 def delete(config: TrainRun) -> None:
-    """Delete what earlier attempts of the run have left in its volumes and buckets; none of them runs any more."""
-    earlier = range(1, config.run.attempt)
-    for attempt in earlier:
+    """Delete what earlier attempts of the run have left in its volumes and buckets; none of them runs any more.
+
+    This one may have left something as well: an old Kubernetes starts another pod within the attempt.
+    """
+    for attempt in range(1, config.run.attempt + 1):
         if storage.in_bucket(config.checkpoints.uri):
             storage.delete_folder(shared_data(config, attempt))
         else:
