@@ -9,6 +9,8 @@ LLAMA_FACTORY := .cache/llamafactory
 # What `make bench` leaves out (llama-factory, which it fetches from PyPI), and how often each contestant runs.
 WITHOUT ?=
 ROUNDS ?= 1
+# How many test files run at once: much of what they do takes one core.
+TEST_PROCESSES ?= 2
 
 # uv does not read pip's configuration: a folder of wheels that pip knows is handed on.
 export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
@@ -16,7 +18,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo programs test cluster-up cluster-down test-cluster images check format generate bench
-.PHONY: bench-operator docs
+.PHONY: bench-operator bench-recovery docs
 .PHONY: lock clean
 
 help: ## List the targets.
@@ -43,7 +45,7 @@ programs: setup ## Fetch helm, kubectl, promtool and Lua into .cache/bin.
 	$(BIN)/python -m tools.programs
 
 test: setup programs ## Run the tests: unit, API and local shell.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 cluster-up: programs ## Start a one-node Kubernetes on this machine (root, Debian 12; builds it once), with our images.
 	tests/cluster/harness/build-kubernetes
@@ -88,6 +90,9 @@ $(LLAMA_FACTORY)/.ready: tests/bench/llamafactory.txt | setup
 
 bench-operator: setup programs ## Measure the operator on a cluster: 1,000 jobs at once, 2,000 idle ones, latency.
 	$(BIN)/python -m tests.bench.controller
+
+bench-recovery: setup programs ## Measure how long training stands still after a kill, on the cluster of cluster-up: $$CHAOS_ROUNDS kills.
+	$(BIN)/python -m tests.bench.recovery
 
 docs: setup ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,5 +1,6 @@
 """What every model of the API shares: camelCase names, strict types, immutability."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -37,6 +38,12 @@ class StatusModel(ApiModel):
     model_config = ConfigDict(extra="ignore")
 
 
+def _with_zone(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+# A time of a status. One without a zone, as people write them by hand, is UTC.
+Time = Annotated[datetime, AfterValidator(_with_zone)]
 # Shorter than a DNS label (63), so that children can carry a suffix such as `-a12-workers`.
 ResourceName = Annotated[
     str, StringConstraints(min_length=1, max_length=52, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
@@ -92,13 +99,31 @@ class Resources(ApiModel):
     memory: Quantity | None = Field(default=None, description="Memory request and limit of each pod, such as 16Gi.")
 
 
+# Ten years.
+LONGEST_SECONDS = 315_360_000
+
+
 class RunPolicy(ApiModel):
-    """How often a run is tried."""
+    """How often and how long a run is tried, and how long it is kept afterwards. May change at any time."""
 
     max_attempts: int = Field(
         default=3,
         ge=1,
         le=20,
         description="Attempts before the resource counts as failed. Errors in the input fail at once and are not "
-        "tried again; an attempt that was interrupted by stopping the local shell does not count.",
+        "tried again; an attempt that was suspended, or interrupted by stopping the local shell, does not count.",
+    )
+    active_deadline_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=LONGEST_SECONDS,
+        description="Seconds from the first attempt's start, over all attempts and the waiting between them, after "
+        "which the job has failed. Time that it is suspended does not count. Default: none.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=LONGEST_SECONDS,
+        description="Seconds after its end at which the resource itself is deleted, with its pods, logs and history; "
+        "what it has published stays. The local shell does not do this. Default: it is kept.",
     )

@@ -8,7 +8,9 @@ from tunesmith_api.base import ApiModel
 from tunesmith_api.data import DataFormat, DatasetSource
 from tunesmith_api.deepspeed import misfits
 from tunesmith_api.domain_fit import misfits as misfits_of_domain
+from tunesmith_api.elastic import misfits as misfits_of_elastic
 from tunesmith_api.evaluation import EVAL_LOSS, MOST_METRICS
+from tunesmith_api.queueing import misfits as misfits_of_queue
 from tunesmith_api.reinforcement import GroupRelative, ungrouped
 from tunesmith_api.training import LORA_FIELDS, MethodType, Task
 from tunesmith_api.tunables import misfits as misfits_of_tuning
@@ -299,6 +301,28 @@ def _tuning(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
     yield from (Refusal(field, message) for field, message in misfits_of_tuning(spec, known))
 
 
+def _policy(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    if spec.run_policy.gpu_hours is not None and not spec.resources.gpu:
+        yield Refusal(
+            "runPolicy.gpuHours",
+            "counts GPUs, and resources.gpu is 0; leave it out and use activeDeadlineSeconds, or set resources.gpu",
+        )
+    if spec.run_policy.gpu_hours is not None and spec.tuning is not None:
+        yield Refusal(
+            "runPolicy.gpuHours",
+            "a search that ends early has trials that cannot be compared, and no model to publish as partial; leave "
+            "it out and limit tuning.numTrials, or use activeDeadlineSeconds",
+        )
+
+
+def _elastic(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    yield from (Refusal(field, message) for field, message in misfits_of_elastic(spec))
+
+
+def _queue(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    yield from (Refusal(field, message) for field, message in misfits_of_queue(spec))
+
+
 def _sources(spec: "FineTuneJobSpec") -> Iterator[tuple[str, DatasetSource]]:
     for index, source in enumerate(spec.data.train):
         yield f"data.train[{index}]", source
@@ -332,4 +356,7 @@ _CHECKS: tuple[Callable[["FineTuneJobSpec"], Iterator[Refusal]], ...] = (
     _precision,
     _evaluation,
     _tuning,
+    _policy,
+    _elastic,
+    _queue,
 )

@@ -14,6 +14,11 @@ RECONCILING = "Reconciling"
 STALLED = "Stalled"
 # The verdict of the EvalJob is Passed. False with reason GateFailed names the metrics that missed.
 PASSED = "Passed"
+# A FineTuneJob has no attempt under way because runPolicy.suspend is true; also the reason of the attempt that was
+# ended by it. Set it to false, and the next attempt goes on from the last checkpoint.
+SUSPENDED = "Suspended"
+# The FineTuneJob waits in the queue that its spec names; the message holds the queue's words.
+QUEUED = "Queued"
 
 # Reasons
 
@@ -21,6 +26,10 @@ PASSED = "Passed"
 STARTING = "Starting"
 # The attempt's process or pods run.
 RUNNING = "Running"
+# A worker was lost within the attempt; the workers start again and go on from the last checkpoint.
+RECOVERING = "Recovering"
+# The attempt is being ended, and the message says why. It has runPolicy.gracePeriodSeconds for one more checkpoint.
+STOPPING = "Stopping"
 # The last attempt failed for a reason that may pass; the next one starts after a delay.
 RETRYING = "Retrying"
 # The FineTuneJob named by the spec has not succeeded yet.
@@ -53,6 +62,13 @@ SPEC_CHANGED = "SpecChanged"
 NAME_TAKEN = "NameTaken"
 # The API server refused an object that is needed; the message holds its words.
 OBJECT_REFUSED = "ObjectRefused"
+
+# Reasons of a run that waits for its turn
+
+# The queue of the run has no room for it yet, or has taken its room back. It goes on as soon as there is room.
+WAITING_IN_QUEUE = "WaitingInQueue"
+# The run needs KubeRay, which is not there or does not answer. Install it, or choose another backend.
+KUBERAY_UNAVAILABLE = "KubeRayUnavailable"
 
 # Reasons of a pod that does not start
 
@@ -97,5 +113,29 @@ INTERRUPTED = "Interrupted"
 EVICTED = "Evicted"
 # The attempt used up its memory.
 OUT_OF_MEMORY = "OutOfMemory"
+# No step for runPolicy.progressTimeoutSeconds. The log has the stacks of all workers; the next attempt goes on from the
+# last checkpoint.
+HUNG = "Hung"
+# A worker was lost. Within an attempt the workers start again, runPolicy.maxFailures times.
+WORKER_LOST = "WorkerLost"
+# The node that the pod ran on went away.
+NODE_LOST = "NodeLost"
+# CUDA or NCCL failed. The next attempt keeps away from the node where there is another one.
+ACCELERATOR_FAILED = "AcceleratorFailed"
+# The Job or process of the attempt is gone without our doing: somebody has deleted it.
+VANISHED = "Vanished"
+# runPolicy.activeDeadlineSeconds have passed. Checkpoints are kept; a new job does not go on from them.
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+# runPolicy.gpuHours are used up. The model so far is published as partial; without any checkpoint the job has failed.
+BUDGET_SPENT = "BudgetSpent"
 # Any other error; the message carries it, the log carries its traceback.
 INTERNAL_ERROR = "InternalError"
+
+# Events besides
+
+# The workers that were lost are back, and training goes on; the message says after how long.
+RECOVERED = "Recovered"
+# An elastic run goes on with another number of workers.
+RESIZED = "Resized"
+# A checkpoint cannot be read, so that training goes on from the one before.
+CHECKPOINT_SKIPPED = "CheckpointSkipped"

@@ -16,6 +16,8 @@ from tunesmith_api.deepspeed import DeepSpeed
 from tunesmith_api.evaljob import Gate, MetricResult, Report
 from tunesmith_api.evaluation import Evaluation
 from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, Output, PublishedModel, TrainingProgress
+from tunesmith_api.finetunejob import Recovery as Recovery
+from tunesmith_api.finetunejob import SkippedCheckpoint as SkippedCheckpoint
 from tunesmith_api.suites import Suite
 from tunesmith_api.training import Method, Task, Training
 from tunesmith_api.tuning import Tuning, TuningStatus
@@ -35,8 +37,14 @@ PROGRESS_CONFIG_MAP_VARIABLE = "TUNESMITH_PROGRESS_CONFIG_MAP"
 PROGRESS_KEY = "progress.json"
 # Of a run with several workers: HOST:PORT of Ray's head, which the worker pods join and the head pod listens on.
 RAY_ADDRESS_VARIABLE = "TUNESMITH_RAY_ADDRESS"
+# Set, to anything, where somebody else has started Ray in the pods, as KubeRay does: the driver joins the cluster that
+# its pod is the head of.
+RAY_JOIN_VARIABLE = "TUNESMITH_RAY_JOIN"
 # How long the driver waits for all workers, in seconds; then it says which are missing.
 WORKERS_TIMEOUT_VARIABLE = "TUNESMITH_WORKERS_TIMEOUT"
+# How long an elastic run waits for missing workers, in seconds, before it goes on without them; and how long further
+# ones must have been there before it takes them in.
+ELASTIC_SECONDS_VARIABLE = "TUNESMITH_ELASTIC_SECONDS"
 # Worker pods are named by this prefix and their number: support-bot-a1-workers-0.
 WORKERS_PREFIX_VARIABLE = "TUNESMITH_WORKERS_PREFIX"
 
@@ -61,6 +69,19 @@ class RunCheckpoints(ApiModel):
     keep: int
 
 
+class RunLimits(ApiModel):
+    """What a training attempt may take and bear. All defaults are those of contract version 1 before there were any."""
+
+    # How often the workers start again within the attempt after some were lost.
+    max_failures: int = 3
+    # Without a step for so long the attempt counts as hung; None: it may take all time.
+    progress_timeout_seconds: int | None = None
+    # After so many seconds of this attempt training ends, and what it has learnt is published as partial.
+    seconds: float | None = None
+    # From SIGTERM to SIGKILL: the time in which a checkpoint is taken.
+    grace_seconds: float = 30.0
+
+
 class TrainRun(ApiModel):
     """A training attempt; references are resolved."""
 
@@ -78,7 +99,10 @@ class TrainRun(ApiModel):
     output: Output
     deepspeed: DeepSpeed | None = None
     workers: int = 1
+    # With fewer than `workers`, and at least so many, an elastic run goes on; None: all of them.
+    min_workers: int | None = None
     gpus: int = 0
+    limits: RunLimits = RunLimits()
 
 
 class EvaluateRun(ApiModel):
@@ -157,6 +181,11 @@ class ProgressDocument(StatusModel):
     # Of a training run with early stopping: which weights are published, and why it ended when it did.
     ending: str | None = Field(default=None, max_length=1024)
     resumed_from_step: int | None = None
+    # Of an elastic run: how many workers train.
+    workers: int | None = Field(default=None, ge=1)
+    # The last 16 of each, oldest first.
+    recoveries: tuple[Recovery, ...] = Field(default=(), max_length=16)
+    skipped: tuple[SkippedCheckpoint, ...] = Field(default=(), max_length=16)
     samples: SampleProgress | None = None
     url: str | None = None
     failure: RunFailure | None = None

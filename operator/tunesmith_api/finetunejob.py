@@ -12,9 +12,9 @@ from tunesmith_api.base import (
     ItemName,
     ModelSource,
     Resources,
-    RunPolicy,
     StatusModel,
     StorageUri,
+    Time,
 )
 from tunesmith_api.combinations import refusals
 from tunesmith_api.data import TrainingData
@@ -23,6 +23,8 @@ from tunesmith_api.evaluation import MOST_METRICS, Evaluation
 from tunesmith_api.judging import API_KEY_VARIABLE
 from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import LocalReference, PodTemplate
+from tunesmith_api.policy import TrainingPolicy
+from tunesmith_api.queueing import Backend, Queue
 from tunesmith_api.training import Method, Task, Training
 from tunesmith_api.tuning import Tuning, TuningStatus
 
@@ -37,7 +39,8 @@ SecretRefs = Annotated[
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     ),
 ]
-Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
+# Recovering: between two attempts, or while a worker of the attempt comes back.
+Phase = Literal["Pending", "Running", "Recovering", "Suspended", "Succeeded", "Failed"]
 
 
 class Checkpoints(ApiModel):
@@ -103,10 +106,30 @@ class FineTuneJobSpec(ApiModel):
         description="Pods that train together. Each sees perDeviceTrainBatchSize sequences per device and step, and "
         "all must reach the volumes of the spec.",
     )
+    min_workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=255,
+        description="Makes the run elastic: it goes on with so many workers when others are gone, and with more when "
+        "they are back, from a checkpoint each time. Each worker then does more micro-batches, so that an optimizer "
+        "step sees as much as ever. Default: all workers, or none.",
+    )
     resources: Resources = Field(default=Resources(), description="What each training pod asks for.")
+    backend: Backend = Field(
+        default="auto",
+        description="What runs the pods of the next attempt: native (a Job and a StatefulSet) or kuberay (a RayJob). "
+        "auto: what the operator is set to. The local shell runs processes and takes no notice.",
+    )
+    queue: Queue | None = Field(
+        default=None,
+        description="Where the run waits for its turn, and who starts its pods together. Default: each pod starts when "
+        "a node can take it. The local shell takes no notice.",
+    )
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pods run.")
     secret_refs: SecretRefs = ()
-    run_policy: RunPolicy = Field(default=RunPolicy(), description="Attempts.")
+    run_policy: TrainingPolicy = Field(
+        default=TrainingPolicy(), description="Attempts, limits and suspension. May change at any time."
+    )
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -283,12 +306,41 @@ class CheckpointRecord(StatusModel):
     metrics: MetricValues = Field(default=(), description="What it was measured to be.")
 
 
+class SkippedCheckpoint(StatusModel):
+    """A checkpoint that cannot be read, so that the one before it was taken."""
+
+    uri: str = Field(max_length=1200, description="Its folder.")
+    message: str = Field(max_length=1024, description="What is wrong with it.")
+
+
+class Recovery(StatusModel):
+    """A worker was lost within the attempt, and training goes on."""
+
+    at: Time = Field(description="When it was lost.")
+    worker: str = Field(max_length=253, description="What was lost, such as a pod.")
+    reason: str = Field(max_length=128, description="Why, as far as it is known: a reason of the conditions.")
+    message: str | None = Field(default=None, max_length=1024, description="Why, in a sentence.")
+    step: int = Field(ge=0, description="Last step before.")
+    resumed_from_step: int | None = Field(
+        default=None, description="Step of the checkpoint that training went on from."
+    )
+    seconds: float | None = Field(
+        default=None, description="Seconds from the loss to the next step; missing until there is one."
+    )
+
+
 class CheckpointStatus(StatusModel):
     """The checkpoints of the run."""
 
     latest: CheckpointRecord | None = Field(default=None, description="What the next attempt goes on from.")
     best: CheckpointRecord | None = Field(
         default=None, description="With earlyStopping: the best one, which is kept, and whose weights are published."
+    )
+    skipped: tuple[SkippedCheckpoint, ...] = Field(
+        default=(),
+        max_length=16,
+        description="The last that could not be read, so that the one before was taken, oldest first.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
 
 
@@ -297,12 +349,29 @@ class AttemptRecord(StatusModel):
 
     number: int = Field(ge=1, description="Counts from 1.")
     workload: str = Field(max_length=80, description="Name of the Job or process.")
-    started_at: datetime = Field(description="When it was started.")
-    ended_at: datetime | None = Field(default=None, description="When it ended.")
+    started_at: Time = Field(description="When it was started.")
+    running_since: Time | None = Field(default=None, description="When its pods first ran; GPU-hours count from here.")
+    ended_at: Time | None = Field(default=None, description="When it ended.")
     reason: str | None = Field(default=None, max_length=128, description="How it ended.")
     message: str | None = Field(default=None, max_length=4096, description="Why, in a sentence.")
+    retryable: bool | None = Field(default=None, description="Of a failure: whether trying again can help.")
+    stopping: str | None = Field(
+        default=None, max_length=128, description="Why it has been told to end, as long as it has not ended."
+    )
+    pod: str | None = Field(default=None, max_length=253, description="The pod that it died of, where it was one.")
+    nodes: tuple[Annotated[str, StringConstraints(max_length=253)], ...] = Field(
+        default=(),
+        max_length=64,
+        description="Nodes of its pods; when it died of one that was lost, only that pod's.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
     from_step: int | None = Field(default=None, ge=0, description="Step it went on from.")
     to_step: int | None = Field(default=None, ge=0, description="Step it reached.")
+    recoveries: int = Field(default=0, ge=0, description="How often its workers started again after a loss.")
+    gpus: int = Field(default=0, ge=0, description="GPUs of all its pods together.")
+    gpu_hours: float | None = Field(
+        default=None, ge=0, description="Hours that its pods ran, times its GPUs; renewed with each step reported."
+    )
 
 
 class PublishedModel(StatusModel):
@@ -311,6 +380,20 @@ class PublishedModel(StatusModel):
     uri: str = Field(max_length=1200, description="Its folder.")
     digest: str | None = Field(default=None, max_length=80, description="SHA-256 over its weights and tokenizer.")
     adapter: bool = Field(default=False, description="Whether adapter/ is in the folder.")
+    partial: bool = Field(
+        default=False, description="Whether training ended early, because runPolicy.gpuHours were used up."
+    )
+
+
+class ProgressWatch(StatusModel):
+    """What is known of a progress document that should change now and then."""
+
+    mark: str = Field(max_length=64, description="What tells this document from the next.")
+    since: Time = Field(description="When the operator first saw it so.")
+    silent: bool = Field(
+        default=False,
+        description="No other came for progressTimeoutSeconds. After as long again the attempt counts as hung.",
+    )
 
 
 class JobStatus(StatusModel):
@@ -319,6 +402,9 @@ class JobStatus(StatusModel):
     phase: Phase = Field(default="Pending", description="Summary for people; programs read the conditions.")
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this speaks of.")
     attempt: int = Field(default=0, ge=0, description="Number of the last attempt.")
+    started_at: Time | None = Field(
+        default=None, description="When the first attempt was started; activeDeadlineSeconds count from here."
+    )
     attempts: tuple[AttemptRecord, ...] = Field(
         default=(),
         max_length=20,
@@ -332,7 +418,8 @@ class JobStatus(StatusModel):
     conditions: tuple[Condition, ...] = Field(
         default=(),
         max_length=16,
-        description="Succeeded, Failed, Reconciling, Stalled; an EvalJob also has Passed.",
+        description="Succeeded, Failed, Reconciling, Stalled; an EvalJob also has Passed, and a FineTuneJob Suspended "
+        "and, with a queue, Queued.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
 
@@ -345,3 +432,22 @@ class FineTuneJobStatus(JobStatus):
     checkpoints: CheckpointStatus | None = Field(default=None, description="The checkpoints of the run.")
     tuning: TuningStatus | None = Field(default=None, description="The trials of a search.")
     output: PublishedModel | None = Field(default=None, description="The published model.")
+    workers: int | None = Field(
+        default=None, ge=1, description="Of a run with minWorkers: how many workers train, or trained last."
+    )
+    recoveries: tuple[Recovery, ...] = Field(
+        default=(),
+        max_length=16,
+        description="The last workers that were lost within an attempt, oldest first.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    gpu_hours: float | None = Field(default=None, ge=0, description="GPU-hours of all attempts together.")
+    suspended_since: Time | None = Field(
+        default=None, description="Since when it is suspended, if it has been started before."
+    )
+    suspended_seconds: int = Field(
+        default=0, ge=0, description="How long it was suspended before; activeDeadlineSeconds leave this out."
+    )
+    watch: ProgressWatch | None = Field(
+        default=None, description="Whether the attempt still reports, as the operator sees it."
+    )

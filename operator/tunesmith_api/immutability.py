@@ -24,10 +24,16 @@ IMMUTABLE_ONCE_STARTED: dict[Kind, tuple[str, ...]] = {
 
 def changed_fields(old: Resource, new: Resource) -> list[str]:
     """Return the fields, such as spec.training, that differ and may not, because `old` has started."""
-    if not isinstance(old, FineTuneJob | EvalJob) or old.status.phase == "Pending":
+    if not isinstance(old, FineTuneJob | EvalJob) or not _has_started(old):
         return []
     before, after = old.spec.to_json(), new.spec.to_json()
     return [f"spec.{name}" for name in IMMUTABLE_ONCE_STARTED[old.kind] if before.get(name) != after.get(name)]
+
+
+def _has_started(job: FineTuneJob | EvalJob) -> bool:
+    """Return whether a job has had an attempt; one that was suspended from the start has not."""
+    never = job.status.phase == "Pending" or (job.status.phase == "Suspended" and not job.status.attempts)
+    return not never
 
 
 def fingerprints(job: FineTuneJob | EvalJob) -> dict[str, str]:

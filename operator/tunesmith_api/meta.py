@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunesmith_api.base import DnsLabel, Kind, ResourceName, StatusModel
+from tunesmith_api.base import DnsLabel, Kind, ResourceName, StatusModel, Time
 
 
 class ObjectMeta(StatusModel):
@@ -15,7 +15,7 @@ class ObjectMeta(StatusModel):
     namespace: DnsLabel = "default"
     uid: str = ""
     generation: int = 1
-    creation_timestamp: datetime | None = None
+    creation_timestamp: Time | None = None
     deletion_timestamp: datetime | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
@@ -29,7 +29,7 @@ class Condition(StatusModel):
     reason: str = Field(max_length=128, description="CamelCase word for programs; documented in the reference.")
     message: str = Field(max_length=4096, description="Sentence for people.")
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this was decided from.")
-    last_transition_time: datetime = Field(description="When `status` last changed.")
+    last_transition_time: Time = Field(description="When `status` last changed.")
 
 
 class Reference(StatusModel):

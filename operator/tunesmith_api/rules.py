@@ -29,7 +29,11 @@ def _with_references(path: str) -> Rule:
 
 
 def _immutable(kind: Kind) -> tuple[Rule, ...]:
-    started = "has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase != 'Pending'"
+    # What is suspended and has no attempt was so from the start.
+    started = (
+        "has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase != 'Pending' && "
+        "(oldSelf.status.phase != 'Suspended' || (has(oldSelf.status.attempts) && oldSelf.status.attempts.size() > 0))"
+    )
     return tuple(
         Rule(
             "",

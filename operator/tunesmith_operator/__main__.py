@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,30 @@ from tunesmith_operator.backends.pods import Settings
 from tunesmith_operator.controller import logs
 from tunesmith_operator.controller.election import Lease
 from tunesmith_operator.controller.operator import Operator, Options
+
+
+class BackendOption(StrEnum):
+    """What runs training attempts whose spec leaves the choice to the operator."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    KUBERAY = "kuberay"
+
+
+class SubmissionModeOption(StrEnum):
+    """Who hands in the driver of a RayJob."""
+
+    SIDECAR = "SidecarMode"
+    JOB = "K8sJobMode"
+
+
+class GangOption(StrEnum):
+    """Who starts pods together."""
+
+    KUEUE = "kueue"
+    VOLCANO = "volcano"
+    COSCHEDULING = "coscheduling"
+
 
 NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
@@ -32,6 +57,20 @@ def main(
     runtime_image_pull_policy: Annotated[
         str, typer.Option(envvar="TUNESMITH_RUNTIME_IMAGE_PULL_POLICY", help="Always, IfNotPresent or Never.")
     ] = "IfNotPresent",
+    backend: Annotated[
+        BackendOption, typer.Option(envvar="TUNESMITH_BACKEND", help="What runs training: auto, native or kuberay.")
+    ] = BackendOption.AUTO,
+    kuberay_submission_mode: Annotated[
+        SubmissionModeOption,
+        typer.Option(envvar="TUNESMITH_KUBERAY_SUBMISSION_MODE", help="Of RayJobs, with KubeRay 1.6 and newer."),
+    ] = SubmissionModeOption.SIDECAR,
+    gang: Annotated[
+        list[GangOption] | None,
+        typer.Option(envvar="TUNESMITH_GANGS", help="Gangs that this cluster has; repeatable. Default: none."),
+    ] = None,
+    coscheduler: Annotated[
+        str, typer.Option(envvar="TUNESMITH_COSCHEDULER", help="Scheduler that knows PodGroups of coscheduling.")
+    ] = Settings.coscheduler,
     concurrency: Annotated[
         int, typer.Option(envvar="TUNESMITH_CONCURRENCY", min=1, help="Resources reconciled at a time.")
     ] = 8,
@@ -58,7 +97,14 @@ def main(
         identity = f"{os.environ.get('POD_NAME', socket.gethostname())}-{os.getpid()}"
         lease = Lease(lease_name, lease_namespace or _own_namespace(), identity)
     options = Options(
-        backend=Settings(runtime_image, runtime_image_pull_policy),
+        backend=Settings(
+            runtime_image,
+            runtime_image_pull_policy,
+            backend=backend.value,
+            submission_mode=kuberay_submission_mode.value,
+            gangs=frozenset(each.value for each in gang or ()),
+            coscheduler=coscheduler,
+        ),
         namespaces=tuple(namespace or ()),
         concurrency=concurrency,
         resync_seconds=resync_seconds,

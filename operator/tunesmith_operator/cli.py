@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import StrEnum
 from functools import wraps
 from importlib.metadata import version
@@ -21,6 +20,7 @@ import yaml
 
 from tunesmith_api.resources import Resource
 from tunesmith_operator import manifests
+from tunesmith_operator.clock import SteadyClock
 from tunesmith_operator.local import names, tables
 from tunesmith_operator.local.describe import describe as describe_resource
 from tunesmith_operator.local.state import DEFAULT_FOLDER, State, StateError
@@ -48,7 +48,9 @@ class Output(StrEnum):
 class Backend(StrEnum):
     """What `render` renders for."""
 
+    AUTO = "auto"
     NATIVE = "native"
+    KUBERAY = "kuberay"
 
 
 Files = Annotated[
@@ -68,8 +70,7 @@ Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of 
 KindAndName = Annotated[str, typer.Argument(metavar="KIND/NAME", show_default=False, help="Such as ftj/my-bot.")]
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+_now = SteadyClock()
 
 
 def _fail(*sentences: str) -> NoReturn:
@@ -265,14 +266,16 @@ def validate(file: Files, more: MoreFiles = None) -> None:
 def render(
     file: Files,
     more: MoreFiles = None,
-    backend: Annotated[Backend, typer.Option(help="Backend to render for.")] = Backend.NATIVE,
+    backend: Annotated[
+        Backend, typer.Option(help="Backend of training whose spec leaves the choice. auto: as without KubeRay.")
+    ] = Backend.AUTO,
     image: Annotated[str | None, typer.Option(help="Image of the runtime.", show_default=False)] = None,
 ) -> None:
     """Print the Kubernetes objects that would be created now; waiting resources as comments."""
     from tunesmith_operator.backends import native
     from tunesmith_operator.rendering import rendered
 
-    settings = native.Settings(image=image or f"{RUNTIME_IMAGE}:{version('tunesmith')}")
+    settings = native.Settings(image=image or f"{RUNTIME_IMAGE}:{version('tunesmith')}", backend=backend.value)
     try:
         text = rendered(manifests.load([*file, *(more or [])]), settings, _now())
     except native.RenderError as error:

@@ -7,9 +7,13 @@ import yaml
 
 from tunesmith_api import conditions as c
 from tunesmith_api.resources import Resource, reference
-from tunesmith_operator.backends import native
+from tunesmith_operator.backends import choice, native
+from tunesmith_operator.backends.kuberay import Offer
 from tunesmith_operator.planner import Observed, plan
 from tunesmith_operator.planner.situation import find
+
+# There is no cluster to ask: KubeRay is there for those who name it.
+_OFFER = Offer(served=True, recent=True)
 
 
 def rendered(resources: Sequence[Resource], settings: native.Settings, now: datetime) -> str:
@@ -27,7 +31,7 @@ def rendered(resources: Sequence[Resource], settings: native.Settings, now: date
             told = find(decision.status.conditions, c.RECONCILING)
             parts.append(f"{title}: nothing yet: {told.message if told else decision.status.phase}\n")
         for workload in decision.ensure:
-            documents = native.render(workload, settings)
+            documents = choice.render(workload, settings, _OFFER, choice.choose(workload, settings, _OFFER))
             parts.extend(f"---\n{title}\n{_yaml(document)}" for document in documents)
     return "".join(parts)
 

@@ -88,23 +88,29 @@ class Server:
 
     def load(self, kind: Kind) -> Answer:
         """Load the definition of a kind, in the place of an older one; return when its objects are served."""
-        wanted = self.definition_of(kind)
+        return self.load_definition(self.definition_of(kind), lambda: self.list(kind).accepted)
+
+    def load_definition(self, wanted: Object, served: Callable[[], bool]) -> Answer:
+        """Load a definition, in the place of an older one; return when its objects are served."""
         answer = self.try_definition(wanted)
         name = wanted["metadata"]["name"]
         present = self._send("GET", f"{DEFINITIONS}/{name}")
         if present.accepted and answer.accepted:
             if answer.body["metadata"]["generation"] == present.body["metadata"]["generation"]:
                 return present
-            self.unload(kind)  # so that no request can still meet the old schema
+            self._unload(name)  # so that no request can still meet the old schema
         if answer.accepted:
             answer = self._send("POST", DEFINITIONS, wanted)
         if answer.accepted:
-            _eventually(lambda: self.list(kind).accepted, f"objects of {name} are not served")
+            _eventually(served, f"objects of {name} are not served")
         return answer
 
     def unload(self, kind: Kind) -> None:
         """Delete the definition of a kind with all objects, and wait until it is gone."""
-        path = f"{DEFINITIONS}/{PLURALS[kind]}.{self.group}"
+        self._unload(f"{PLURALS[kind]}.{self.group}")
+
+    def _unload(self, name: str) -> None:
+        path = f"{DEFINITIONS}/{name}"
         self._send("DELETE", path)
         _eventually(lambda: self._send("GET", path).code == 404, f"{path} is not deleted")
 
@@ -145,6 +151,10 @@ class Server:
         """Delete a stored object."""
         return self._send("DELETE", self._path(body["kind"], body["metadata"]["name"]))
 
+    def send(self, method: str, path: str, body: Object | None = None, *, dry: bool = False, **query: str) -> Answer:
+        """Send a request for what is none of our kinds; a patch is one of server-side apply."""
+        return self._send(method, path, body, dry=dry, **query)
+
     def _in_group(self, body: Object) -> Object:
         return {**body, "apiVersion": f"{self.group}/v1alpha1"}
 
@@ -152,11 +162,15 @@ class Server:
         path = f"/apis/{self.group}/v1alpha1/namespaces/{self.namespace}/{PLURALS[kind]}"
         return f"{path}/{name}" if name else path
 
-    def _send(self, method: str, path: str, body: Object | None = None, *, dry: bool = False) -> Answer:
-        query = {"dryRun": "All"} if dry else {}
+    def _send(self, method: str, path: str, body: Object | None = None, *, dry: bool = False, **query: str) -> Answer:
+        if dry:
+            query["dryRun"] = "All"
         if self.strict and body is not None:
             query["fieldValidation"] = "Strict"
-        answer = self._session.request(method, self.address + path, json=body, params=query, timeout=30)
+        headers = {"Content-Type": "application/apply-patch+yaml"} if method == "PATCH" else {}
+        answer = self._session.request(
+            method, self.address + path, json=body, params=query, headers=headers, timeout=30
+        )
         is_json = "json" in answer.headers.get("Content-Type", "")
         return Answer(answer.status_code, answer.json() if is_json else {"message": answer.text})
 

@@ -48,7 +48,7 @@ FREE = [
     if name not in names
 ]
 OPTIONAL = [("FineTuneJob", "deepspeed"), ("EvalJob", "baseline")]
-STARTED = ["Running", "Succeeded", "Failed"]
+STARTED = ["Running", "Recovering", "Succeeded", "Failed"]
 
 
 def message(kind: Kind, name: str) -> str:
@@ -121,7 +121,7 @@ def test_a_started_job_keeps_what_it_has_and_gets_nothing_new(
 
 
 @pytest.mark.parametrize(("kind", "name"), FIXED)
-@pytest.mark.parametrize("phase", ["", "Pending"])
+@pytest.mark.parametrize("phase", ["", "Pending", "Suspended"])  # without an attempt it was suspended from the start
 def test_a_job_that_has_not_started_may_change(server: Server, jobs: Jobs, kind: Kind, name: str, phase: str) -> None:
     job = jobs.job(kind, phase)
     if name == "suites":

@@ -39,22 +39,31 @@ CONDITION: Object = {
     "lastTransitionTime": THEN,
 }
 MEASURED = [{"metric": "facts/f1", "value": 0.5}]
-MODEL: Object = {"uri": "pvc://models/bot", "digest": "sha256:0", "adapter": True}
+MODEL: Object = {"uri": "pvc://models/bot", "digest": "sha256:0", "adapter": True, "partial": True}
 ATTEMPT: Object = {
     "number": 1,
     "workload": "bot-a1",
     "startedAt": THEN,
+    "runningSince": THEN,
     "endedAt": THEN,
     "reason": "Crashed",
     "message": "the process ended",
+    "retryable": True,
+    "stopping": "Suspended",
+    "pod": "bot-a1-x",
+    "nodes": ["node-a"],
     "fromStep": 0,
     "toStep": 10,
+    "recoveries": 1,
+    "gpus": 8,
+    "gpuHours": 1.5,
 }
 # A job that has not started may still change: the status says Pending.
 JOB_STATUS: Object = {
     "phase": "Pending",
     "observedGeneration": 1,
     "attempt": 1,
+    "startedAt": THEN,
     "attempts": [ATTEMPT],
     "startedWith": {"model": "0" * 64},
     "conditions": [CONDITION],
@@ -133,8 +142,25 @@ FINE_TUNE_JOB_STATUS: Object = JOB_STATUS | {
     "checkpoints": {
         "latest": {"step": 10, "uri": "pvc://models/bot-checkpoints/10", "metrics": MEASURED},
         "best": {"step": 5, "uri": "pvc://models/bot-checkpoints/5", "metrics": MEASURED},
+        "skipped": [{"uri": "pvc://models/bot-checkpoints/15", "message": "its manifest is torn"}],
     },
     "output": MODEL,
+    "workers": 1,
+    "recoveries": [
+        {
+            "at": THEN,
+            "worker": "bot-a1-workers-0",
+            "reason": "OutOfMemory",
+            "message": "it was killed",
+            "step": 12,
+            "resumedFromStep": 10,
+            "seconds": 31.5,
+        }
+    ],
+    "gpuHours": 1.5,
+    "suspendedSince": THEN,
+    "suspendedSeconds": 60,
+    "watch": {"mark": "step 10", "since": THEN, "silent": True},
 }
 EVAL_JOB_STATUS: Object = JOB_STATUS | {
     "verdict": "Passed",
@@ -228,7 +254,19 @@ _FINE_TUNE_JOB: Object = RUN | {
     "checkpoints": {"uri": "pvc://models/bot-checkpoints", "everySteps": 5, "keep": 3},
     "output": {"uri": "pvc://models/bot", "merge": True},
     "workers": 2,
-    "runPolicy": {"maxAttempts": 2},
+    "minWorkers": 1,
+    "backend": "kuberay",
+    "queue": {"name": "research", "gang": "kueue"},
+    "runPolicy": {
+        "maxAttempts": 2,
+        "activeDeadlineSeconds": 3600,
+        "ttlSecondsAfterFinished": 600,
+        "suspend": True,
+        "gracePeriodSeconds": 60,
+        "maxFailures": 5,
+        "progressTimeoutSeconds": 120,
+        "gpuHours": 64.5,
+    },
 }
 _VALIDATED: Object = _FINE_TUNE_JOB | {
     "data": _FINE_TUNE_JOB["data"]
@@ -414,7 +452,7 @@ _EVAL_JOB: Object = RUN | {
     ],
     "batchSize": 4,
     "report": {"uri": "pvc://reports/bot"},
-    "runPolicy": {"maxAttempts": 2},
+    "runPolicy": {"maxAttempts": 2, "activeDeadlineSeconds": 3600, "ttlSecondsAfterFinished": 600},
 }
 _BY_URI: Object = _EVAL_JOB | {"target": {"uri": "pvc://models/bot"}, "baseline": {"uri": "hf://org/base@main"}}
 # So many metrics that spec.gates can be filled.

@@ -10,9 +10,12 @@ import pytest
 
 from tests.local.pods import Pods
 from tests.tiny import make_tiny_model
-from tunesmith_api.contract import ProgressDocument, TrainResult, TrainRun, run_config
+from tunesmith_api.contract import ProgressDocument, RunIdentity, TrainResult, TrainRun, run_config
 from tunesmith_runtime.errors import ConfigError, DataError
 from tunesmith_runtime.progress import ProgressReporter
+from tunesmith_runtime.train import telemetry
+from tunesmith_runtime.train.recovery.attempt import PodEndingError
+from tunesmith_runtime.train.recovery.pod import PodFiles
 from tunesmith_runtime.train.running import run
 
 # PEFT asks transformers by a name that transformers has renamed.
@@ -44,10 +47,12 @@ def train(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         (tmp_path / "data" / f"{name}.jsonl").write_text(lines)
     (tmp_path / "data" / "facts.jsonl").write_text(json.dumps({"prompt": "Item 3 has", "completion": "the code 21."}))
 
-    def carry_out(name: str, **changes: Any) -> tuple[TrainResult, ProgressDocument]:
+    def carry_out(
+        name: str, kind: type[ProgressReporter] = ProgressReporter, **changes: Any
+    ) -> tuple[TrainResult, ProgressDocument]:
         config = run_config.validate_json(json.dumps(config_of(name, **changes)))
         assert isinstance(config, TrainRun)
-        reporter = ProgressReporter(tmp_path / f"{name}.json")
+        reporter = kind(tmp_path / f"{name}.json")
         return run(config, reporter), reporter.read()
 
     return carry_out
@@ -156,6 +161,35 @@ def test_a_resumed_run_stops_where_the_uninterrupted_one_does(train: Run, tmp_pa
     assert after.resumed_from_step == resumes
     assert (last_step(after), best_of(after)) == (stopped, best_of(document))
     assert resumed.model.digest == whole.model.digest
+
+
+class ToldToEnd(ProgressReporter):
+    """Has the pod told to end in step 6, in the middle of which it has reported step 5."""
+
+    def update(self, **changes: Any) -> ProgressDocument:
+        document = super().update(**changes)
+        if document.training is not None and document.training.step == 5:
+            PodFiles.of(RunIdentity.model_validate(config_of("ended")["run"])).ask_to_end()
+        return document
+
+
+def test_a_run_that_is_told_to_end_at_a_checkpoint_makes_up_for_what_was_to_be_measured(
+    train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends at once, with a checkpoint that nobody has measured, and all comes out as if nothing had been."""
+    monkeypatch.setattr(telemetry, "REPORT_SECONDS", 0.0)
+    wanted = {"evaluation": stopping("fresh/perplexity", PERPLEXITY), "adapter": ADAPTER}
+    whole, document = train("undisturbed", **wanted)
+    with pytest.raises(PodEndingError, match="checkpoint 6 was taken"):
+        train("ended", ToldToEnd, **wanted)
+    assert sorted(measured(tmp_path / "models", "ended")) == [3]
+    assert kept(tmp_path / "models", "ended")[-1] == 6
+
+    ended, after = train("ended", **wanted)
+    assert after.resumed_from_step == 6
+    assert (last_step(after), best_of(after)) == (last_step(document), best_of(document))
+    assert ended.model.digest == whole.model.digest
+    assert measured(tmp_path / "models", "ended") == measured(tmp_path / "models", "undisturbed")
 
 
 def test_suites_leave_training_as_it_is(train: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 Exits 0 when the run reached its goal, 1 when it failed (the progress document says why), 2 when there is no config, and
 143 on SIGTERM. `python -m tunesmith_runtime worker` joins the run of the pod that $TUNESMITH_RAY_ADDRESS names;
+`python -m tunesmith_runtime leave` has training in this pod save a checkpoint and end;
 `python -m tunesmith_runtime page FILE` writes the page of a training run that may not have ended.
 """
 
@@ -37,6 +38,10 @@ def main(arguments: Sequence[str] = ()) -> int:
             from tunesmith_runtime.train import worker
 
             return worker.join(config)
+        if list(arguments) == ["leave"]:
+            from tunesmith_runtime.train import leaving
+
+            return leaving.leave(config)
         if list(arguments[:1]) == ["page"]:
             from tunesmith_runtime.train import report
 
@@ -48,7 +53,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     except (OSError, ValidationError) as error:
         print(f"tunesmith_runtime: the run config cannot be used: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    with ConfigMapMirror.from_environment():
+    with ConfigMapMirror.from_environment() as mirror:
+        if mirror is not None:
+            process.before_end(mirror.flush)
         try:
             result = _carry_out(config, reporter)
         except Exception as error:

@@ -68,14 +68,15 @@ class ConfigMapMirror:
         self._stop.set()
         self._thread.join(REQUEST_SECONDS)
         if error is None:
-            self._finish()
+            self.flush()
 
     def _run(self) -> None:
         pause = self._interval
         while not self._stop.wait(pause):
             pause = self._interval if self._synchronise() else min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def _finish(self) -> None:
+    def flush(self) -> None:
+        """Return once the last document is there, or cannot be brought there."""
         deadline = time.monotonic() + self._flush
         pause = self._interval / 2
         while not self._synchronise():

@@ -3,11 +3,14 @@
 import math
 import os
 import pwd
+import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -19,9 +22,21 @@ TERMINATION_LOG_CHARACTERS = 4000
 TERMINATED = 128 + signal.SIGTERM
 # How long the process may take to end by itself after SIGTERM.
 GRACE_SECONDS = 4.0
+# What is left of a grace when the process ends at the latest: SIGKILL comes by somebody else's clock.
+MARGIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Postponement:
+    """Work that SIGTERM is told to, and may be finished: `ask` says whether there is any, `seconds` how long it has."""
+
+    ask: Callable[[], bool]
+    seconds: float
 
 
 _sigterm = threading.Event()
+_postponement: _Postponement | None = None
+_last_actions: list[Callable[[], None]] = []
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -63,9 +78,34 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _end)
 
 
+@contextmanager
+def finishing(ask: Callable[[], bool], grace: float) -> Iterator[None]:
+    """Let the code within finish what it is in the middle of when SIGTERM comes.
+
+    `ask` tells it to, and returns whether there is anything to wait for; else the process ends at once. It also does
+    on a second SIGTERM, and so that the process is gone before the `grace` seconds are over. When SIGTERM has come, the
+    process ends on leaving the context, unless an error does.
+    """
+    global _postponement
+    _postponement = _Postponement(ask, max(0.0, grace - GRACE_SECONDS - MARGIN_SECONDS))
+    try:
+        yield
+    finally:
+        _postponement = None
+    if is_ending():
+        _exit()
+
+
 def _end(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
+    first = not is_ending()
     _sigterm.set()
+    if first and _postponement is not None and _postponement.seconds > 0 and _postponement.ask():
+        return
+    _exit()
+
+
+def _exit() -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(TERMINATED)
 
 
@@ -82,10 +122,28 @@ def _watch_for_sigterm() -> None:
     def watch() -> None:
         while os.read(reading, 1) != bytes([signal.SIGTERM]):
             pass
+        if (postponement := _postponement) is not None:
+            again, _, _ = select.select([reading], [], [], postponement.seconds)
+            if not again:
+                os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
         os._exit(TERMINATED)
 
     threading.Thread(target=watch, name="sigterm", daemon=True).start()
+
+
+def before_end(action: Callable[[], None]) -> None:
+    """Have `end_now` do something before."""
+    _last_actions.append(action)
+
+
+def end_now(code: int) -> NoReturn:
+    """End the process with what is left to be said, whatever its main thread is in the middle of."""
+    try:
+        for action in _last_actions:
+            action()
+    finally:
+        os._exit(code)
 
 
 def leave_last_words(message: str) -> None:

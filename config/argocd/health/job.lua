@@ -5,6 +5,7 @@
 --   Succeeded is True                                  Healthy
 --   the operator has not seen the latest spec          Progressing
 --   Stalled is True                                    Degraded     a person has to change something
+--   Suspended is True                                  Suspended    runPolicy.suspend is true
 --   it waits for a resource that nobody has created    Suspended
 --   anything else                                      Progressing  it runs, or waits for one that runs
 --
@@ -40,6 +41,9 @@ if (status.observedGeneration or 0) < (obj.metadata.generation or 0) then
 end
 if is_true("Stalled") then
   return health("Degraded", "Stalled")
+end
+if is_true("Suspended") then
+  return health("Suspended", "Suspended")
 end
 if is_true("Reconciling") and conditions.Reconciling.reason == "ReferenceNotFound" then
   return health("Suspended", "Reconciling")

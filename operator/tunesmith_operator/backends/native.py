@@ -1,47 +1,43 @@
 """The native backend: a workload becomes a Job, a Job with a StatefulSet, or a Deployment, and what those need."""
 
-from tunesmith_api.contract import PROGRESS_KEY, ServeRun, TrainRun
+from tunesmith_api.contract import ServeRun, TrainRun
+from tunesmith_api.queueing import several_need_kuberay
+from tunesmith_operator.backends import gangs
 from tunesmith_operator.backends.objects import (
     APPLIED_ANNOTATION,
     CONFIG,
     DRIVER,
-    PROGRESS,
     SERVER,
     WORKER,
     Object,
     digest,
     make,
-    progress_name,
     ray_name,
     selector,
     token_name,
     workers_name,
 )
 from tunesmith_operator.backends.pods import RAY_PORT, Settings, pod
+from tunesmith_operator.backends.shared import RenderError, surroundings
 from tunesmith_operator.planner import Workload
-from tunesmith_operator.storage import uris_in
 
 __all__ = ["Object", "RenderError", "Settings", "render", "secret"]
-
-
-class RenderError(ValueError):
-    """A workload that cannot run in a cluster, with a sentence that says what to change."""
 
 
 def render(workload: Workload, settings: Settings) -> tuple[Object, ...]:
     """Return the objects that a workload becomes, in the order in which to apply them.
 
     The last one starts it; it carries a digest of them all. The token of a run of several pods is in a Secret of its
-    own, see `secret`. Raises RenderError for storage that only the local shell has.
+    own, see `secret`. Raises RenderError for storage that only the local shell has, and for several pods that Kueue
+    should hold.
     """
-    if local := [uri for uri in uris_in(workload.config) if uri.startswith("file://")]:
-        raise RenderError(f"{', '.join(local)}: file:// is for the local shell; use pvc:// or s3:// in a cluster")
-    account = workload.pod_template.service_account_name
-    parts = [_config(workload), _progress(workload)]
-    if account is None:
-        account = workload.name
-        parts.append(make(workload, "v1", "ServiceAccount", account, CONFIG))
-    parts.extend(_permission(workload, account))
+    if gangs.of(workload) == "kueue" and isinstance(workload.config, TrainRun) and workload.config.workers > 1:
+        raise RenderError(
+            several_need_kuberay("this attempt runs on the native backend", "choose backend kuberay for the next one")
+        )
+    parts, account = surroundings(workload)
+    if group := gangs.pod_group(workload, settings.gangs):
+        parts.append(group)
     config = workload.config
     if isinstance(config, ServeRun):
         parts += [_service(workload, config), _deployment(workload, settings, account)]
@@ -64,45 +60,15 @@ def secret(workload: Workload, token: str) -> Object | None:
     return make(workload, "v1", "Secret", name, CONFIG, type="Opaque", immutable=True, stringData={"token": token})
 
 
-def _config(workload: Workload) -> Object:
-    text = workload.config.model_dump_json(by_alias=True, exclude_none=True, indent=1)
-    return make(workload, "v1", "ConfigMap", workload.name, CONFIG, immutable=True, data={"config.json": text})
-
-
-def _progress(workload: Workload) -> Object:
-    # Without data of its own an apply leaves alone what the run has filled in.
-    return make(workload, "v1", "ConfigMap", progress_name(workload.name), PROGRESS)
-
-
-def _permission(workload: Workload, account: str) -> tuple[Object, Object]:
-    """Let the run's account do one thing: report progress."""
-    group = "rbac.authorization.k8s.io"
-    rule = {
-        "apiGroups": [""],
-        "resources": ["configmaps"],
-        "resourceNames": [progress_name(workload.name)],
-        "verbs": ["get", "patch"],
-    }
-    role = make(workload, f"{group}/v1", "Role", workload.name, CONFIG, rules=[rule])
-    binding = make(
-        workload,
-        f"{group}/v1",
-        "RoleBinding",
-        workload.name,
-        CONFIG,
-        roleRef={"apiGroup": group, "kind": "Role", "name": workload.name},
-        subjects=[{"kind": "ServiceAccount", "name": account, "namespace": workload.namespace}],
-    )
-    return role, binding
-
-
 def _job(workload: Workload, settings: Settings, account: str) -> Object:
     spec = {
         # The resource owns its attempts, with their delays and their history; a Job is one of them.
         "backoffLimit": 0,
         "template": pod(workload, settings, DRIVER, account),
     }
-    return make(workload, "batch/v1", "Job", workload.name, DRIVER, spec=spec)
+    job = make(workload, "batch/v1", "Job", workload.name, DRIVER, spec=spec)
+    gangs.hold(workload, job)
+    return job
 
 
 def _meeting_point(workload: Workload) -> Object:
@@ -142,9 +108,3 @@ def _service(workload: Workload, config: ServeRun) -> Object:
         "ports": [{"name": "http", "port": config.port, "targetPort": "http", "protocol": "TCP"}],
     }
     return make(workload, "v1", "Service", config.run.name, SERVER, spec=spec)
-
-
-def progress_in(config_map: Object) -> str | None:
-    """Return the progress document, as JSON, that a run has left in its ConfigMap."""
-    text = (config_map.get("data") or {}).get(PROGRESS_KEY)
-    return text if isinstance(text, str) else None

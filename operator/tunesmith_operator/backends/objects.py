@@ -19,12 +19,16 @@ ROLE_LABEL = f"{GROUP}/role"
 # The SHA-256 of all objects of a workload, on the one that is created last: what it carries need not be applied again.
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 
+# On the progress of an attempt: what it was started on, unless that is the native backend.
+BACKEND_ANNOTATION = f"{GROUP}/backend"
+
 # Roles of the objects of a workload.
 DRIVER = "driver"
 WORKER = "worker"
 SERVER = "server"
 CONFIG = "config"
 PROGRESS = "progress"
+GANG = "gang"
 
 
 def progress_name(workload: str) -> str:

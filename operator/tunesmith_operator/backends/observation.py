@@ -1,20 +1,26 @@
 """What the objects of a cluster say about workloads: their state, and in the pods' own words what is wrong."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import ProgressDocument
-from tunesmith_operator.backends.native import progress_in
-from tunesmith_operator.backends.objects import INSTANCE_LABEL, ROLE_LABEL, SERVER, Object
+from tunesmith_operator.backends import endings, presence, waiting
+from tunesmith_operator.backends.children import Children, group
+from tunesmith_operator.backends.objects import ROLE_LABEL, SERVER, Object
+from tunesmith_operator.backends.shared import progress_in
 from tunesmith_operator.planner import ObservedWorkload
+
+__all__ = ["Children", "Problem", "crash_loop", "group", "hindrance", "last_words", "observe", "report_of"]
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _CONTAINER_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+# That a pod could not be made: Kubernetes' own word, and KubeRay's.
+_NO_POD = {"FailedCreate", "FailedToCreateHeadPod", "FailedToCreateWorkerPod"}
 _LONGEST = 2048
 
 
@@ -24,83 +30,69 @@ class Problem:
 
     reason: str
     message: str
+    pod: str = ""
+    node: str = ""
 
 
-@dataclass
-class Children:
-    """The objects of one workload, as the cluster has them; `troubles` are Warning events about them."""
+def observe(children: Children, now: datetime | None = None) -> ObservedWorkload | None:
+    """Return what is to be seen of a workload, or None when there is nothing that runs it.
 
-    name: str
-    job: Object | None = None
-    deployment: Object | None = None
-    stateful_set: Object | None = None
-    progress: Object | None = None
-    services: list[Object] = field(default_factory=list)
-    pods: list[Object] = field(default_factory=list)
-    troubles: list[Object] = field(default_factory=list)
-
-
-def group(objects: Iterable[Object]) -> dict[str, Children]:
-    """Return objects by the workload that they belong to."""
-    found: dict[str, Children] = {}
-    for each in objects:
-        name = _labels(each).get(INSTANCE_LABEL)
-        if not name:
-            continue
-        children = found.setdefault(name, Children(name))
-        match each["kind"]:
-            case "Job":
-                children.job = each
-            case "Deployment":
-                children.deployment = each
-            case "StatefulSet":
-                children.stateful_set = each
-            case "ConfigMap":
-                children.progress = each
-            case "Service":
-                children.services.append(each)
-            case "Pod":
-                children.pods.append(each)
-    return found
-
-
-def observe(children: Children) -> ObservedWorkload | None:
-    """Return what is to be seen of a workload, or None when there is nothing that runs it."""
-    if children.job is not None:
-        return _run(children, children.job)
+    `now` tells pods that take long to end from those that never will.
+    """
+    if children.attempt is not None:
+        return presence.placed(_run(children, children.attempt, now), children.pods)
     if children.deployment is not None:
         return _server(children, children.deployment)
+    if children.stateful_set is None and presence.linger(children.pods, now):
+        # Whoever deletes a Job need not wait for its pods; they may work until their grace period is over.
+        seen = ObservedWorkload(children.name, "Running", progress=report_of(children), stopping=True)
+        return presence.placed(seen, children.pods)
     return None
 
 
-def _run(children: Children, job: Object) -> ObservedWorkload:
+def _run(children: Children, starter: Object, now: datetime | None) -> ObservedWorkload:
     """Return what is to be seen of an attempt.
 
-    | Job                | pods                   | state     |
-    |--------------------|------------------------|-----------|
-    | condition Complete |                        | Succeeded |
-    | condition Failed   |                        | Failed    |
-    | neither            | all of them run        | Running   |
-    | neither            | one has not started    | Pending   |
+    | Job or RayJob    | pods                         | state             |
+    |------------------|------------------------------|-------------------|
+    | is being deleted | one may still be at work     | Running, stopping |
+    | ended well       |                              | Succeeded         |
+    | failed           | the driver has yet to end    | Running, stopping |
+    | failed           |                              | Failed            |
+    | is being deleted |                              | Running, stopping |
+    | held by a queue  |                              | Pending           |
+    | none of these    | all of them run              | Running           |
+    | none of these    | one has not started          | Pending           |
     """
-    name, progress = children.name, _document(children.progress)
-    conditions = {each["type"]: each for each in job.get("status", {}).get("conditions") or () if _holds(each)}
-    if done := conditions.get("Complete"):
-        return ObservedWorkload(name, "Succeeded", progress=progress, ended_at=_time(done))
-    if failed := conditions.get("Failed"):
-        words = last_words(children.pods) or Problem("", failed.get("message") or "the Job has failed")
-        return ObservedWorkload(name, "Failed", words.message, progress, ended_at=_time(failed), reason=words.reason)
+    name, progress = children.name, report_of(children)
+    end = endings.ending(starter)
+    if starter["metadata"].get("deletionTimestamp") and (end is None or presence.linger(children.pods, now)):
+        return ObservedWorkload(name, "Running", progress=progress, stopping=True)
+    if end and end.state == "Succeeded":
+        return ObservedWorkload(name, "Succeeded", progress=progress, ended_at=end.at)
+    if end and presence.driver_lingers(children.pods, now):
+        return ObservedWorkload(name, "Running", progress=progress, stopping=True)
+    if end:
+        words = last_words(children.pods) or Problem("", end.message)
+        nodes = (words.node,) if words.node else ()
+        failed = ObservedWorkload(name, "Failed", words.message, progress, ended_at=end.at, reason=words.reason)
+        return replace(failed, pod=words.pod, nodes=nodes)
+    if waits := waiting.for_kueue(starter, children.admission):
+        return _unended(name, progress, _problem(c.WAITING_IN_QUEUE, waits), running=False)
     if progress and progress.state in {"Succeeded", "Failed"}:
         # The Job's own word follows within moments; what the run said last stands until then.
         return ObservedWorkload(name, "Running", progress=progress)
     problem = hindrance(children)
     started = [pod for pod in children.pods if _phase(pod) not in {"Pending", "Unknown"}]
+    if len(started) < len(children.pods) and (problem is None or problem.reason == c.UNSCHEDULABLE):
+        waits = waiting.for_gang(children.pod_group)
+        problem = _problem(c.WAITING_IN_QUEUE, waits) if waits else problem
     running = bool(started) and len(started) == len(children.pods) and problem is None
     return _unended(name, progress, problem, running=running)
 
 
 def _server(children: Children, deployment: Object) -> ObservedWorkload:
-    name, progress = children.name, _document(children.progress)
+    name, progress = children.name, report_of(children)
     ready = (deployment.get("status", {}).get("readyReplicas") or 0) > 0
     service = next((each for each in children.services if _labels(each).get(ROLE_LABEL) == SERVER), None)
     if ready and service is not None:
@@ -151,7 +143,7 @@ def _of_events(children: Children) -> Problem | None:
         about, said = event["involvedObject"], event.get("message", "")
         if event["reason"] == "FailedMount" and about["name"] in pending:
             return _problem(c.VOLUME_NOT_MOUNTED, f"pod {about['name']}: {said}")
-        if event["reason"] == "FailedCreate" and _lacks_pods(children, about):
+        if event["reason"] in _NO_POD and _lacks_pods(children, about):
             reason = c.QUOTA_EXCEEDED if "exceeded quota" in said else c.POD_REFUSED
             return _problem(reason, f"{about['kind']} {about['name']}: {said}")
     return None
@@ -166,6 +158,8 @@ def _lacks_pods(children: Children, about: Mapping[str, Any]) -> bool:
             return len(made) < int(children.stateful_set["spec"].get("replicas", 1))
         case "ReplicaSet":
             return not children.pods
+        case "RayCluster" if children.ray_job is not None:
+            return len(children.pods) < endings.pods_of(children.ray_job)
         case _:
             return False
 
@@ -179,16 +173,21 @@ def last_words(pods: Sequence[Object]) -> Problem | None:
                 c.OUT_OF_MEMORY,
                 f"pod {pod['metadata']['name']} was killed (OOMKilled): it used more than its memory limit; raise "
                 "spec.resources.memory, or lower the batch size or maxLength",
+                pod,
             )
     for pod in _by_name(pods):
         if pod.get("status", {}).get("reason") == "Evicted":
-            return _problem(c.EVICTED, f"pod {pod['metadata']['name']} was evicted: {pod['status'].get('message', '')}")
+            words = f"pod {pod['metadata']['name']} was evicted: {pod['status'].get('message', '')}"
+            return _problem(c.EVICTED, words, pod)
+    for pod in _by_name(pods):
+        if lost := presence.lost(pod):
+            reason, words = lost
+            return replace(_problem(reason, words, pod), node=presence.node_of(pod) if reason == c.NODE_LOST else "")
     for pod, state in ended:
         if state.get("exitCode"):
             said = (state.get("message") or "").strip() or state.get("reason", "")
-            return _problem(
-                c.CRASHED, f"pod {pod['metadata']['name']} ended with exit code {state['exitCode']}: {said}"
-            )
+            words = f"pod {pod['metadata']['name']} ended with exit code {state['exitCode']}: {said}"
+            return _problem(c.CRASHED, words, pod)
     return None
 
 
@@ -220,8 +219,9 @@ def _containers(pod: Object) -> Sequence[Mapping[str, Any]]:
     return pod.get("status", {}).get("containerStatuses") or ()
 
 
-def _document(config_map: Object | None) -> ProgressDocument | None:
-    text = progress_in(config_map) if config_map else None
+def report_of(children: Children) -> ProgressDocument | None:
+    """Return what a workload has reported last, also when it is gone."""
+    text = progress_in(children.progress) if children.progress else None
     if text is None:
         return None
     try:
@@ -235,8 +235,9 @@ def _url(service: Object) -> str:
     return f"http://{meta['name']}.{meta['namespace']}.svc:{service['spec']['ports'][0]['port']}"
 
 
-def _problem(reason: str, message: str) -> Problem:
-    return Problem(reason, message if len(message) <= _LONGEST else f"{message[: _LONGEST - 3]}...")
+def _problem(reason: str, message: str, pod: Object | None = None) -> Problem:
+    name = pod["metadata"]["name"] if pod else ""
+    return Problem(reason, message if len(message) <= _LONGEST else f"{message[: _LONGEST - 3]}...", name)
 
 
 def _by_name(pods: Sequence[Object]) -> list[Object]:
@@ -251,14 +252,5 @@ def _labels(each: Object) -> Mapping[str, str]:
     return each["metadata"].get("labels") or {}
 
 
-def _holds(condition: Mapping[str, Any]) -> bool:
-    return condition.get("status") == "True"
-
-
 def _last_seen(event: Object) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp", ""))
-
-
-def _time(condition: Mapping[str, Any]) -> datetime | None:
-    text = condition.get("lastTransitionTime")
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tunesmith_api.contract import (
     CONFIG_VARIABLE,
@@ -17,6 +17,9 @@ from tunesmith_api.contract import (
     ServeRun,
     TrainRun,
 )
+from tunesmith_api.queueing import Backend, Gang
+from tunesmith_operator.backends import gangs
+from tunesmith_operator.backends.affinity import affinity
 from tunesmith_operator.backends.objects import (
     DRIVER,
     SERVER,
@@ -31,22 +34,34 @@ from tunesmith_operator.backends.objects import (
 from tunesmith_operator.planner import Workload
 from tunesmith_operator.storage import claims_in
 
+SubmissionMode = Literal["SidecarMode", "K8sJobMode"]
+
 CONFIG_FOLDER = "/etc/tunesmith"
 VOLUMES_FOLDER = "/volumes"
 SCRATCH_FOLDER = "/tmp"  # noqa: S108 - an emptyDir of the pod's own
 RAY_PORT = 6379
 # Any user but root will do: images keep nothing that only their own user could read.
 USER = 65532
-# The runtime ends within seconds of SIGTERM; this is for what it leaves behind.
+# Where the workload does not say: what takes no checkpoints ends within seconds of SIGTERM.
 GRACE_SECONDS = 15
+# How long a training pod stays on a node that does not answer; Kubernetes' default of five minutes is for servers.
+NODE_PATIENCE_SECONDS = 30
+_UNREACHABLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the cluster's admin chooses: the image that runtime containers are started from, and when to pull it."""
+    """What the cluster's admin chooses: the image that runtime containers are started from, and what runs them."""
 
     image: str
     image_pull_policy: str = "IfNotPresent"
+    # What runs training attempts whose spec leaves the choice to the operator.
+    backend: Backend = "auto"
+    # KubeRay 1.6 and newer: SidecarMode, or K8sJobMode where namespaces enforce the restricted standard.
+    submission_mode: SubmissionMode = "SidecarMode"
+    # Which gangs the cluster has, and the scheduler that knows the PodGroups of coscheduling.
+    gangs: frozenset[Gang] = gangs.ALL
+    coscheduler: str = "scheduler-plugins-scheduler"
 
 
 def pod(workload: Workload, settings: Settings, role: str, account: str | None) -> Object:
@@ -54,7 +69,7 @@ def pod(workload: Workload, settings: Settings, role: str, account: str | None) 
     wanted = workload.pod_template
     spec: Object = {
         "restartPolicy": "Never" if role == DRIVER else "Always",
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": GRACE_SECONDS if workload.grace_seconds is None else workload.grace_seconds,
         # Only who reports progress talks to the API server.
         "automountServiceAccountToken": role != WORKER,
         "enableServiceLinks": False,
@@ -76,8 +91,8 @@ def pod(workload: Workload, settings: Settings, role: str, account: str | None) 
         spec |= {"hostname": workload.name, "subdomain": ray_name(workload.name)}
     chosen = {
         "nodeSelector": wanted.node_selector,
-        "tolerations": list(wanted.tolerations),
-        "affinity": wanted.affinity,
+        "tolerations": _tolerations(workload),
+        "affinity": affinity(wanted.affinity, workload.avoid_nodes),
         "priorityClassName": wanted.priority_class_name,
         "runtimeClassName": wanted.runtime_class_name,
         "imagePullSecrets": [{"name": each.name} for each in wanted.image_pull_secrets],
@@ -86,7 +101,19 @@ def pod(workload: Workload, settings: Settings, role: str, account: str | None) 
     metadata: Object = {"labels": wanted.labels | labels(workload, role)}
     if wanted.annotations:
         metadata["annotations"] = dict(wanted.annotations)
-    return {"metadata": metadata, "spec": spec}
+    template = {"metadata": metadata, "spec": spec}
+    gangs.join(workload, template, settings.coscheduler)
+    return template
+
+
+def _tolerations(workload: Workload) -> list[Object]:
+    """Return those of the pod template, and for training how long a node that does not answer is borne."""
+    given: list[Object] = [dict(each) for each in workload.pod_template.tolerations]
+    known = {each.get("key") for each in given}
+    if not isinstance(workload.config, TrainRun) or None in known:  # without a key it stands for all
+        return given
+    limited = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_PATIENCE_SECONDS}
+    return [*given, *({"key": key, **limited} for key in _UNREACHABLE if key not in known)]
 
 
 def _spreads(workload: Workload) -> bool:

@@ -54,8 +54,22 @@ RESOURCES: dict[str, Resource] = {
     "StatefulSet": Resource("apps/v1", "StatefulSet", "statefulsets"),
     "Role": Resource("rbac.authorization.k8s.io/v1", "Role", "roles"),
     "RoleBinding": Resource("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+    # Of others, where they are installed. Two of them have a kind of the same name; Kueue's moves on to v1beta2.
+    "RayJob": Resource("ray.io/v1", "RayJob", "rayjobs"),
+    "Workload": Resource("kueue.x-k8s.io/v1beta2", "Workload", "workloads"),
+    "WorkloadV1beta1": Resource("kueue.x-k8s.io/v1beta1", "Workload", "workloads"),
+    "VolcanoPodGroup": Resource("scheduling.volcano.sh/v1beta1", "PodGroup", "podgroups"),
+    "CoschedulingPodGroup": Resource("scheduling.x-k8s.io/v1alpha1", "PodGroup", "podgroups"),
     **{kind: Resource(f"{GROUP}/{VERSION}", kind, plural) for kind, plural in PLURALS.items()},
 }
+
+
+def kind_of(body: Object) -> str:
+    """Return the name in RESOURCES of an object's resource."""
+    if body["kind"] in RESOURCES:
+        return str(body["kind"])
+    named = (body["apiVersion"], body["kind"])
+    return next(name for name, each in RESOURCES.items() if (each.api_version, each.kind) == named)
 
 
 class ApiError(Exception):
@@ -101,13 +115,13 @@ class Api:
         Without `force` it is an ApiError of code 409 when another manager holds a field with another value.
         """
         meta = body["metadata"]
-        path = RESOURCES[body["kind"]].path(meta["namespace"], meta["name"], subresource)
+        path = RESOURCES[kind_of(body)].path(meta["namespace"], meta["name"], subresource)
         query = [("fieldManager", FIELD_MANAGER), ("force", "true" if force else "false")]
         return await self._json("PATCH", path, query, body, "application/apply-patch+yaml")
 
     async def create(self, body: Object) -> None:
         """Create an object. It is an ApiError of code 409 when there is one of that name."""
-        path = RESOURCES[body["kind"]].path(body["metadata"]["namespace"])
+        path = RESOURCES[kind_of(body)].path(body["metadata"]["namespace"])
         await self._json("POST", path, [("fieldManager", FIELD_MANAGER)], body)
 
     async def merge(self, kind: str, namespace: str, name: str, body: Object) -> None:
@@ -115,10 +129,26 @@ class Api:
         path = RESOURCES[kind].path(namespace, name)
         await self._json("PATCH", path, [("fieldManager", FIELD_MANAGER)], body, "application/merge-patch+json")
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete an object and, in the background, what it owns; none of that name is fine."""
+    async def delete(
+        self,
+        kind: str,
+        namespace: str,
+        name: str,
+        *,
+        foreground: bool = False,
+        only: Mapping[str, str] | None = None,
+    ) -> None:
+        """Delete an object and what it owns; none of that name is fine.
+
+        With `foreground` it is there until all that it owns is gone. `only`: what the object's metadata must be (uid,
+        resourceVersion), else it is an ApiError of code 409.
+        """
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        options["propagationPolicy"] = "Foreground" if foreground else "Background"
+        if only:
+            options["preconditions"] = dict(only)
         try:
-            await self._json("DELETE", RESOURCES[kind].path(namespace, name), [("propagationPolicy", "Background")])
+            await self._json("DELETE", RESOURCES[kind].path(namespace, name), [], options)
         except ApiError as error:
             if error.code != 404:
                 raise

@@ -28,7 +28,7 @@ def invalid(raw: dict[str, Any], sentences: Sequence[str], now: datetime) -> tup
         told = conditions_of_server(situation, is_true(previous, c.READY), previous, generation, now)
     else:
         told = conditions_of_job(situation, previous, generation, now)
-        told += tuple(each for each in previous if each.type == c.PASSED)
+        told += tuple(each for each in previous if each.type in {c.PASSED, c.SUSPENDED, c.QUEUED})
     status["conditions"] = [each.to_json() for each in told]
     status["observedGeneration"] = generation
     status.setdefault("phase", "Pending")

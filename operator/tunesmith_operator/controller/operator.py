@@ -17,10 +17,12 @@ from kubernetes.aio.client import ApiClient
 from tunesmith_api.base import GROUP, VERSION
 from tunesmith_api.resources import PLURALS
 from tunesmith_operator.backends import native
+from tunesmith_operator.backends.kuberay import Offer
 from tunesmith_operator.controller import logs, metrics, preflight
 from tunesmith_operator.controller.client import Api, ApiError, UnreachableError
 from tunesmith_operator.controller.dependents import Dependents
 from tunesmith_operator.controller.election import Lease, lead
+from tunesmith_operator.controller.guests import KubeRay
 from tunesmith_operator.controller.health import Health, application
 from tunesmith_operator.controller.queue import WorkQueue
 from tunesmith_operator.controller.reconciler import Reconciler
@@ -57,8 +59,18 @@ class Operator:
         self._queue: WorkQueue[Key] = WorkQueue(time.monotonic)
         self._health = Health(self._queue)
         self._told_to_stop = False
-        self._world = World(self._api, options.namespaces, self._queue.add)
-        self._reconciler = Reconciler(self._api, self._world, options.backend, Dependents(self._queue.add), Summary())
+        uses_kuberay, gangs = options.backend.backend != "native", options.backend.gangs
+        self._rights = preflight.needed(kuberay=uses_kuberay, gangs=gangs)
+        self._world = World(self._api, options.namespaces, self._queue.add, kuberay=uses_kuberay, gangs=gangs)
+        self._kuberay = KubeRay(self._api, options.namespaces) if uses_kuberay else None
+        self._reconciler = Reconciler(
+            self._api,
+            self._world,
+            options.backend,
+            Dependents(self._queue.add),
+            Summary(),
+            kuberay=lambda: self._kuberay.offer if self._kuberay else Offer(),
+        )
 
     async def run(self) -> bool:
         """Serve probes, wait for what is needed and for the lease, then work.
@@ -102,7 +114,7 @@ class Operator:
 
     async def _lacking(self) -> list[str]:
         try:
-            return await preflight.missing(self._api, self._options.namespaces)
+            return await preflight.missing(self._api, self._options.namespaces, self._rights)
         except (ApiError, UnreachableError) as error:
             return [str(error)]
 
@@ -119,9 +131,12 @@ class Operator:
         self._health.standing_by = False
         log.info("at work in %s", ", ".join(self._options.namespaces) or "all namespaces")
         parts: list[Coroutine[Any, Any, None]] = [self._world.run(), self._resync(), self._check()]
+        parts += [self._kuberay.run()] if self._kuberay else []
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             await self._world.synced()
+            if self._kuberay:
+                await self._kuberay.seen.wait()
             metrics.MAX_WORKERS.set(self._options.concurrency)
             tasks += [asyncio.create_task(self._worker()) for _ in range(self._options.concurrency)]
             watcher = asyncio.create_task(self._watch())

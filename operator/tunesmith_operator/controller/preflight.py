@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 
-from tunesmith_api.base import API_VERSION, GROUP
+from tunesmith_api.base import API_VERSION, GROUP, Kind
+from tunesmith_api.queueing import Gang
 from tunesmith_api.resources import PLURALS
 from tunesmith_operator.controller.client import Api
 
+# Kinds that are deleted some time after their end, if their spec says so.
+EXPIRING: tuple[Kind, ...] = ("FineTuneJob", "EvalJob")
 _OBJECT_VERBS = ("get", "list", "watch", "create", "patch", "delete")
 # group, resource, verbs; the chart's roles hold the same.
-NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+Rights = tuple[tuple[str, str, tuple[str, ...]], ...]
+NEEDED: Rights = (
     *((GROUP, plural, ("get", "list", "watch")) for plural in PLURALS.values()),
     *((GROUP, f"{plural}/status", ("patch",)) for plural in PLURALS.values()),
+    # For ttlSecondsAfterFinished.
+    *((GROUP, PLURALS[kind], ("delete",)) for kind in EXPIRING),
     ("", "configmaps", _OBJECT_VERBS),
     ("", "services", _OBJECT_VERBS),
     ("", "serviceaccounts", ("get", "create", "patch")),
@@ -25,11 +31,24 @@ NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
-async def missing(api: Api, namespaces: Sequence[str]) -> list[str]:
+KUBERAY: Rights = (("ray.io", "rayjobs", _OBJECT_VERBS),)
+GANGS: dict[Gang, Rights] = {
+    "kueue": (("kueue.x-k8s.io", "workloads", ("get", "list", "watch")),),
+    "volcano": (("scheduling.volcano.sh", "podgroups", _OBJECT_VERBS),),
+    "coscheduling": (("scheduling.x-k8s.io", "podgroups", _OBJECT_VERBS),),
+}
+
+
+def needed(*, kuberay: bool, gangs: frozenset[Gang]) -> Rights:
+    """Return the rights of an operator that uses KubeRay and schedulers of gangs, or does not."""
+    return NEEDED + (KUBERAY if kuberay else ()) + sum((GANGS.get(gang, ()) for gang in sorted(gangs)), ())
+
+
+async def missing(api: Api, namespaces: Sequence[str], rights: Rights = NEEDED) -> list[str]:
     """Return what the cluster lacks, one sentence each. Raises UnreachableError and ApiError as requests do."""
     if sentence := await missing_kinds(api):
         return [sentence]
-    return [sentence for namespace in namespaces or [""] for sentence in await _missing_rights(api, namespace)]
+    return [sentence for namespace in namespaces or [""] for sentence in await _missing_rights(api, namespace, rights)]
 
 
 async def missing_kinds(api: Api) -> str | None:
@@ -41,9 +60,9 @@ async def missing_kinds(api: Api) -> str | None:
     return f"CustomResourceDefinition {', '.join(absent)} is not installed; apply the crds/ of this version"
 
 
-async def _missing_rights(api: Api, namespace: str) -> list[str]:
+async def _missing_rights(api: Api, namespace: str, rights: Rights) -> list[str]:
     sentences = []
-    for group, resource, verbs in NEEDED:
+    for group, resource, verbs in rights:
         denied = [verb for verb in verbs if not await api.may(verb, group, resource, namespace)]
         if denied:
             where = f"namespace {namespace}" if namespace else "all namespaces"

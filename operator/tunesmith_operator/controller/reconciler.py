@@ -2,19 +2,22 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from tunesmith_api import conditions as c
 from tunesmith_api.base import API_VERSION
+from tunesmith_api.contract import TrainRun
 from tunesmith_api.errors import explain
-from tunesmith_api.meta import Reference
-from tunesmith_api.resources import ModelServe, Resource, parse
-from tunesmith_operator.backends import native
+from tunesmith_api.resources import ModelServe, Resource
+from tunesmith_api.salvage import read
+from tunesmith_operator.backends import choice, gangs, native
+from tunesmith_operator.backends.children import Children
+from tunesmith_operator.backends.kuberay import Offer
 from tunesmith_operator.backends.objects import (
     APPLIED_ANNOTATION,
     MANAGED_BY_LABEL,
@@ -23,9 +26,9 @@ from tunesmith_operator.backends.objects import (
     OWNER_UID_LABEL,
     progress_name,
 )
-from tunesmith_operator.backends.observation import Children, observe
-from tunesmith_operator.controller import events
-from tunesmith_operator.controller.client import Api, ApiError, Object
+from tunesmith_operator.clock import SteadyClock
+from tunesmith_operator.controller import events, sight
+from tunesmith_operator.controller.client import Api, ApiError, Object, kind_of
 from tunesmith_operator.controller.dependents import Dependents
 from tunesmith_operator.controller.invalid import invalid
 from tunesmith_operator.controller.summary import Summary
@@ -41,6 +44,8 @@ log = logging.getLogger(__name__)
 REFUSED_AGAIN_SECONDS = 60.0
 # Kinds whose objects take up an apply beside what they hold already; of all others the API server refuses it.
 _MERGED = {"ConfigMap", "Service", "ServiceAccount"}
+# An object that does not fit the schema of its kind, as some API servers say it: with the code of an internal error.
+UNTYPED = "failed to create typed patch object"
 # When to look again at what is about to go away by itself.
 WAITING_AGAIN_SECONDS = 2.0
 
@@ -62,8 +67,9 @@ class Reconciler:
     settings: native.Settings
     dependents: Dependents
     summary: Summary
-    now: Callable[[], datetime] = lambda: datetime.now(UTC).replace(microsecond=0)
+    now: Callable[[], datetime] = field(default_factory=SteadyClock)
     training: TrainingMetrics = field(default_factory=TrainingMetrics)
+    kuberay: Callable[[], Offer] = Offer
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile the resource of a key; return the seconds after which to look again, or None.
@@ -78,9 +84,9 @@ class Reconciler:
             self.training.forget(key)
             return None
         raw |= {"apiVersion": API_VERSION, "kind": key.kind}
-        now = self.now()
+        now = self.now().replace(microsecond=0)
         try:
-            resource = parse(raw)
+            resource, mended = read(raw)
         except ValidationError as error:
             await self._refuse_invalid(key, raw, explain(error), now)
             return None
@@ -88,80 +94,85 @@ class Reconciler:
         children = self.world.children_of(resource.metadata.uid)
         decision = await self._decide(resource, children, now)
         again = decision.requeue_after.total_seconds() if decision.requeue_after else None
+        refused = False
         try:
             for workload in decision.ensure:
                 await self._ensure(workload, children.get(workload.name))
         except RefusedError as refusal:
-            decision = refuse(resource, refusal.situation, now)
+            refused, decision = True, refuse(resource, refusal.situation, now)
             again = WAITING_AGAIN_SECONDS if refusal.situation.reason == c.STARTING else REFUSED_AGAIN_SECONDS
-        else:
+        # Why something is stopped is written down before it is: who comes after a crash must know.
+        await self._tell(key, raw, resource, decision, now, mended=mended)
+        if not refused:
             for name in decision.stop:
                 await self._stop(children[name])
-            await self._tidy(children)
-        await self._tell(key, raw, resource, decision, now)
+            await self._tidy(children, frozenset(workload.name for workload in decision.ensure))
+        if decision.delete:
+            log.info("deleted, because it has ended and its ttlSecondsAfterFinished have passed")
+            await self.api.delete(key.kind, key.namespace, key.name, only={"uid": resource.metadata.uid})
         return again
 
-    async def _decide(self, resource: Resource, children: Mapping[str, Children], now: datetime) -> AnyPlan:
-        for each in children.values():
-            await self._catch_up(each)
-        workloads = {name: seen for name, each in children.items() if (seen := observe(each)) is not None}
-        return plan(resource, Observed(workloads, await self._referenced(resource)), now)
-
-    async def _catch_up(self, children: Children) -> None:
-        """Read the last word of a run that has ended: its Job may be mirrored before the report that came first."""
-        seen = observe(children)
-        if children.job is None or seen is None or seen.state not in {"Succeeded", "Failed"}:
-            return
-        if seen.progress is None or seen.progress.state not in {"Succeeded", "Failed"}:
-            namespace = children.job["metadata"]["namespace"]
-            report = await self.api.get("ConfigMap", namespace, progress_name(children.name))
-            children.progress = report or children.progress
-
-    async def _referenced(self, resource: Resource) -> dict[Reference, Resource]:
-        """Return the resources that a resource names, and those that they name, as far as they can be read."""
-        found: dict[Reference, Resource] = {}
-        wanted = list(named_by(resource))
-        while wanted:
-            reference = wanted.pop()
-            if reference in found:
-                continue
-            raw = await self.api.get(reference.kind, resource.metadata.namespace, reference.name)
-            if raw is None:
-                continue
-            try:
-                found[reference] = parse(raw | {"apiVersion": API_VERSION, "kind": reference.kind})
-            except ValidationError:
-                continue  # it says itself what is wrong with it
-            if reference.kind == "FineTuneJob":
-                wanted.extend(named_by(found[reference]))
-        return found
+    async def _decide(self, resource: Resource, children: dict[str, Children], now: datetime) -> AnyPlan:
+        workloads, leftovers = await sight.look(self.api, resource, children, now)
+        return plan(resource, Observed(workloads, await sight.referenced(self.api, resource), leftovers), now)
 
     async def _ensure(self, workload: Workload, children: Children | None) -> None:
         """Apply the objects of a workload, unless the cluster has them as they should be."""
+        there = (children.deployment or children.attempt) if children else None
+        if there is not None and there["kind"] != "Deployment":
+            return  # an attempt is what it was when it started
+        begun = await self._started_on(workload, children)
         try:
-            objects = native.render(workload, self.settings)
+            chosen = choice.choose(workload, self.settings, self.kuberay(), begun)
+            objects = choice.render(workload, self.settings, self.kuberay(), chosen)
+        except choice.UnavailableError as error:
+            raise RefusedError(Situation("working", c.KUBERAY_UNAVAILABLE, str(error))) from error
         except native.RenderError as error:
             raise RefusedError(Situation("blocked", c.SPEC_INVALID, str(error))) from error
         wanted = objects[-1]
-        there = (children.deployment or children.job) if children else None
         services = sum(each["kind"] == "Service" for each in objects)
         if there is not None and children is not None:
-            if there["kind"] == "Job":
-                return  # an attempt is what it was when it started
             same = (there["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION)
             if same == wanted["metadata"]["annotations"][APPLIED_ANNOTATION] and len(children.services) >= services:
                 return
-        if token := native.secret(workload, secrets.token_hex(32)):
+        elif wanted["kind"] != "Deployment" and await self._is_started(wanted):
+            return  # the mirror has not heard of it yet
+        if chosen == "native" and (token := native.secret(workload, secrets.token_hex(32))):
             await self._create_once(token)
         for each in objects:
-            await self._apply(each, known=there is not None)
+            if gangs.is_held(each):
+                # Kueue alone lets it go: what is there already is not applied again.
+                await self._create_once(each)
+            else:
+                await self._apply(each, known=there is not None)
+
+    async def _started_on(self, workload: Workload, children: Children | None) -> choice.Chosen | None:
+        """Return what an attempt was started on, if it has been: its progress is there first, and says so."""
+        if not isinstance(workload.config, TrainRun):
+            return None
+        progress = children.progress if children else None
+        if progress is None and self.settings.backend != "native":
+            progress = await self.api.get("ConfigMap", workload.namespace, progress_name(workload.name))
+        if progress is None:
+            return None
+        owner = (progress["metadata"].get("labels") or {}).get(OWNER_UID_LABEL)
+        return choice.started_on(progress) if owner == workload.config.run.uid else None
+
+    async def _is_started(self, starter: Object) -> bool:
+        meta = starter["metadata"]
+        there = await self.api.get(kind_of(starter), meta["namespace"], meta["name"])
+        labels = (there["metadata"].get("labels") or {}) if there else {}
+        return there is not None and labels.get(OWNER_UID_LABEL) == meta["labels"].get(OWNER_UID_LABEL)
 
     async def _create_once(self, body: Object) -> None:
+        """Create an object, unless it is there. Whose it is shows in its UID label, where it may be read."""
         try:
             await self.api.create(body)
         except ApiError as error:
             if error.code != 409:
                 raise _refused(body, error) from error
+            if body["kind"] != "Secret" and (held := await self._held_by_others(body)):
+                raise RefusedError(held) from error
 
     async def _apply(self, body: Object, *, known: bool) -> None:
         """Apply an object. What is not known to be ours is never taken away from whoever holds it."""
@@ -172,13 +183,17 @@ class Reconciler:
         except ApiError as error:
             if error.code in {409, 422} and (held := await self._held_by_others(body)):
                 raise RefusedError(held) from error
-            raise _refused(body, error) from error
+            if error.code != 422 or not body.get("immutable"):
+                raise _refused(body, error) from error
+            # The config of a start that came to nothing, or of a server that is to be another now.
+            await self._delete(body)
+            await self.api.apply(body, force=known)
 
     async def _held_by_others(self, body: Object) -> Situation | None:
         """Return the situation of who needs an object's name while another resource has it, or None."""
         meta, what = body["metadata"], f"{body['kind']} {body['metadata']['name']}"
         kind = meta["labels"][OWNER_KIND_LABEL]
-        there = await self.api.get(body["kind"], meta["namespace"], meta["name"])
+        there = await self.api.get(kind_of(body), meta["namespace"], meta["name"])
         labels = (there["metadata"].get("labels") or {}) if there else {}
         if there is None or labels.get(OWNER_UID_LABEL) == meta["labels"].get(OWNER_UID_LABEL):
             return None
@@ -191,21 +206,27 @@ class Reconciler:
         )
 
     async def _stop(self, children: Children) -> None:
-        for each in (children.deployment, children.job, children.stateful_set):
+        """Delete what runs a workload. An attempt is there until its pods are gone: nothing may start beside them."""
+        for each in (children.attempt, children.stateful_set):
+            if each is not None:
+                await self._delete(each, foreground=True)
+        for each in (children.deployment, children.pod_group):
             if each is not None:
                 await self._delete(each)
 
-    async def _tidy(self, children: Mapping[str, Children]) -> None:
-        """Delete the further pods of attempts that have ended; the driver's pod stays, for its log."""
-        for each in children.values():
-            seen = observe(each)
-            if each.stateful_set is not None and seen is not None and seen.state in {"Succeeded", "Failed"}:
+    async def _tidy(self, children: dict[str, Children], wanted: frozenset[str]) -> None:
+        """Delete the further pods of attempts that are over; the driver's pod stays, for its log."""
+        for each in sight.closed(children, wanted):
+            if each.pod_group is not None:
+                await self._delete(each.pod_group)
+            if each.stateful_set is not None:
                 await self._delete(each.stateful_set)
                 for service in each.services:
                     await self._delete(service)
 
-    async def _delete(self, each: Object) -> None:
-        await self.api.delete(each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
+    async def _delete(self, each: Object, *, foreground: bool = False) -> None:
+        meta = each["metadata"]
+        await self.api.delete(each["kind"], meta["namespace"], meta["name"], foreground=foreground)
 
     async def _refuse_invalid(self, key: Key, raw: Object, sentences: list[str], now: datetime) -> None:
         self.dependents.set(key, ())
@@ -219,8 +240,10 @@ class Reconciler:
         self.summary.set(key, status.get("phase", "Pending"), c.SPEC_INVALID)
         self.training.forget(key)
 
-    async def _tell(self, key: Key, raw: Object, resource: Resource, decision: AnyPlan, now: datetime) -> None:
-        if decision.status != resource.status or "status" not in raw:
+    async def _tell(
+        self, key: Key, raw: Object, resource: Resource, decision: AnyPlan, now: datetime, *, mended: bool
+    ) -> None:
+        if decision.status != resource.status or "status" not in raw or mended:
             await self._write(raw, decision.status.to_json())
             log.info("%s: %s", decision.status.phase, _sentence(decision))
             for dependent in self.dependents.of(key):
@@ -257,7 +280,7 @@ def _refused(body: Object, error: ApiError) -> Exception:
     what = f"{body['kind']} {body['metadata']['name']}"
     if error.code == 403 and "exceeded quota" in error.message:
         return RefusedError(Situation("working", c.QUOTA_EXCEEDED, f"{what}: {error.message}"))
-    if error.code in {400, 422}:
+    if error.code in {400, 422} or UNTYPED in error.message:
         return RefusedError(Situation("blocked", c.OBJECT_REFUSED, f"{what} is refused: {error.message}"))
     return error
 

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from tunesmith_api.queueing import Gang
 from tunesmith_operator.backends.objects import MANAGED_BY_LABEL, MANAGER, OWNER_UID_LABEL, PROGRESS, ROLE_LABEL
 from tunesmith_operator.controller.client import Api, ApiError, Object, UnreachableError
 
@@ -22,6 +23,18 @@ CHILDREN: tuple[tuple[str, dict[str, str]], ...] = (
 )
 # Refusals that land in events alone: of a pod that could not be made, and of a volume that could not be mounted.
 TROUBLES: tuple[dict[str, str], ...] = ({"fields": "reason=FailedCreate"}, {"fields": "reason=FailedMount"})
+# What is mirrored of others where they are installed and the operator is told of them: of KubeRay, with the refusals
+# of its pods; of Kueue, which does not label its objects as ours; and of the schedulers of gangs.
+RAY_JOBS = {"labels": _OURS}
+RAY_TROUBLES: tuple[dict[str, str], ...] = (
+    {"fields": "reason=FailedToCreateHeadPod"},
+    {"fields": "reason=FailedToCreateWorkerPod"},
+)
+GANGS: dict[Gang, tuple[Sequence[str], dict[str, str]]] = {
+    "kueue": (("Workload", "WorkloadV1beta1"), {}),
+    "volcano": (("VolcanoPodGroup",), {"labels": _OURS}),
+    "coscheduling": (("CoschedulingPodGroup",), {"labels": _OURS}),
+}
 
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -101,6 +114,8 @@ class Reflector:
     def _put(self, each: Object) -> None:
         each["kind"] = self._kind
         each["metadata"].pop("managedFields", None)  # a third of an object, and read by nobody here
+        if self._kind in GANGS["kueue"][0]:
+            each.pop("spec", None)  # the pods of all that Kueue knows, of which most are not ours
         key = _key(each)
         self._objects[key] = each
         if owner := _owner(each):
@@ -124,5 +139,8 @@ def _key(each: Object) -> tuple[str, str]:
 
 
 def _owner(each: Object) -> str | None:
+    """Return the UID of the resource that an object is a child of, or of the object that a Workload speaks for."""
+    if each["kind"].startswith("Workload"):
+        return next((str(owner["uid"]) for owner in each["metadata"].get("ownerReferences") or ()), None)
     uid = (each["metadata"].get("labels") or {}).get(OWNER_UID_LABEL)
     return uid if isinstance(uid, str) else None

@@ -7,6 +7,8 @@ from tunesmith_api.finetunejob import FineTuneJobStatus, StepTime, TrainingProgr
 from tunesmith_operator.controller import metrics
 from tunesmith_operator.controller.world import Key
 
+_LIVE = {"Running", "Recovering"}
+
 
 class TrainingMetrics:
     """The series of the FineTuneJobs that run: as many as there are such jobs, whatever has ended."""
@@ -16,7 +18,7 @@ class TrainingMetrics:
 
     def set(self, key: Key, status: StatusModel) -> None:
         """Take note of a resource's status."""
-        progress = status.progress if isinstance(status, FineTuneJobStatus) and status.phase == "Running" else None
+        progress = status.progress if isinstance(status, FineTuneJobStatus) and status.phase in _LIVE else None
         values = _values(key, progress) if progress else {}
         for gauge, labels in self._shown.pop(key, set()) - set(values):
             gauge.remove(*labels)

@@ -18,6 +18,7 @@ from tunesmith_api.contract import (
     ProgressDocument,
     RunConfig,
     ServeRun,
+    TrainRun,
 )
 from tunesmith_api.resources import Resource
 from tunesmith_operator.local import files, proc
@@ -76,7 +77,8 @@ class Processes:
         process = run.process()
         if process is not None and run.is_alive():
             proc.signal_group(process.pid, signal.SIGTERM)
-            deadline = time.monotonic() + GRACE_SECONDS
+            config = run.config()
+            deadline = time.monotonic() + (grace_seconds(config) if config else GRACE_SECONDS)
             while run.is_alive() and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
             proc.signal_group(process.pid, signal.SIGKILL)
@@ -98,7 +100,10 @@ class Processes:
         progress, end = run.progress(), run.end()
         if end is None:
             url = progress.url if progress else None
-            return ObservedWorkload(run.name, "Running", progress=progress, ready=url is not None, url=url)
+            since = process.started_at if (process := run.process()) else None
+            return ObservedWorkload(
+                run.name, "Running", progress=progress, ready=url is not None, url=url, running_since=since
+            )
         if child and child.restart_at:
             message = f"{end.message}; it starts again at {child.restart_at:%H:%M:%S} UTC"
             return ObservedWorkload(run.name, "Pending", message, progress=None)
@@ -188,16 +193,17 @@ class Processes:
         """Return the names of the workloads whose process runs."""
         return tuple(child.run.name for child in self._children.values() if child.popen is not None)
 
-    def stop(self, namespace: str, name: str) -> None:
-        """Stop a workload and forget it; its log stays."""
+    def stop(self, namespace: str, name: str, killing: Callable[[], bool] = lambda: False) -> None:
+        """Stop a workload; `killing` as in `stop_all`. A server is forgotten, but its log stays."""
         run = Run(self._state.run_folder(namespace, name))
-        self._stop([run], killing=lambda: False)
-        run.forget()
+        self._stop([run], killing)
+        if isinstance(run.config(), ServeRun):
+            run.forget()
 
     def stop_all(self, killing: Callable[[], bool] = lambda: False) -> None:
         """Stop every process that this shell started, all at once.
 
-        Each has 10 s to end by itself, and none at all once `killing()` says so.
+        Each has 10 s to end by itself, training as many as its config says, and none at all once `killing()` says so.
         """
         self._stop(list(self._children), killing)
 
@@ -206,8 +212,10 @@ class Processes:
         alive = [(child, child.popen) for child in children if child.popen is not None]
         for _, popen in alive:
             proc.signal_group(popen.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        while any(popen.poll() is None for _, popen in alive) and time.monotonic() < deadline and not killing():
+        told = time.monotonic()
+        while not killing() and any(
+            popen.poll() is None and time.monotonic() < told + grace_seconds(child.config) for child, popen in alive
+        ):
             time.sleep(POLL_SECONDS)
         for child, popen in alive:
             proc.signal_group(popen.pid, signal.SIGKILL)
@@ -229,6 +237,11 @@ def runtime_command(environment: Mapping[str, str]) -> Sequence[str]:
     if not command or shutil.which(command[0]) is None:
         raise StateError(f"${RUNTIME_VARIABLE} ({given}) does not begin with a program of this machine")
     return command
+
+
+def grace_seconds(config: RunConfig) -> float:
+    """Return how long a process may take to end: training may have a checkpoint to save."""
+    return config.limits.grace_seconds if isinstance(config, TrainRun) else GRACE_SECONDS
 
 
 def ended_workload(name: str, end: EndRecord, progress: ProgressDocument | None) -> ObservedWorkload:

@@ -29,6 +29,8 @@ INTERRUPTED = 130
 # The base URL of the first server that is ready, without /v1, for the command given with --then.
 URL_VARIABLE = "TUNESMITH_URL"
 
+_OVER = {"Succeeded", "Failed"}
+
 # A resource of any namespace.
 Key = tuple[str, Reference]
 
@@ -187,11 +189,14 @@ class Shell:
             for event in decision.events:
                 self._display.event(key[1], event)
             for name in decision.stop:
-                self._processes.stop(key[0], name)
+                if name in self._processes.running():
+                    self._display.say(f"stopping {name}")
+                self._processes.stop(key[0], name, lambda: self._interruptions.count > 0)
                 moved = True
             for workload in decision.ensure:
                 moved |= self._processes.ensure(workload)
-            if decision.requeue_after is not None:
+            # What has ended is kept here, whatever its ttlSecondsAfterFinished.
+            if decision.requeue_after is not None and decision.status.phase not in _OVER:
                 requeues.append(now + decision.requeue_after)
             for workload_seen in observed.workloads.values():
                 if doing := activity(resource, workload_seen):

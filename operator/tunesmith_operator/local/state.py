@@ -24,7 +24,8 @@ from pydantic import ValidationError
 from tunesmith_api.base import Kind
 from tunesmith_api.errors import explain
 from tunesmith_api.immutability import changed_fields
-from tunesmith_api.resources import KINDS, SHORT_NAMES, Resource, parse
+from tunesmith_api.resources import KINDS, SHORT_NAMES, Resource
+from tunesmith_api.salvage import read
 from tunesmith_operator.local import files
 
 DEFAULT_FOLDER = ".tunesmith"
@@ -88,7 +89,7 @@ class State:
 
     def _read(self, path: Path) -> Resource:
         try:
-            return parse(json.loads(path.read_bytes()))
+            return read(json.loads(path.read_bytes()))[0]
         except ValidationError as error:
             problem = "; ".join(explain(error))
         except (OSError, ValueError) as error:

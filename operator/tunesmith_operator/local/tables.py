@@ -17,7 +17,7 @@ from tunesmith_operator.planner.situation import find
 
 Row = tuple[str, ...]
 
-_LIVE_PHASES = {"Running", "Progressing", "Ready"}
+_LIVE_PHASES = {"Running", "Recovering", "Progressing", "Ready"}
 
 
 @dataclass(frozen=True)

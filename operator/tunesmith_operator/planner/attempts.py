@@ -1,4 +1,4 @@
-"""Attempts: a run is started, watched, and started again when trying again can help."""
+"""Attempts: a run is started, watched, ended, and started again when trying again can help."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,47 @@ from typing import Generic, TypeVar
 
 from tunesmith_api import conditions as c
 from tunesmith_api.base import RunPolicy
-from tunesmith_api.contract import EvaluateResult, ProgressDocument, RunFailure, TrainResult
+from tunesmith_api.contract import EvaluateResult, RunFailure, TrainResult
 from tunesmith_api.finetunejob import AttemptRecord
 from tunesmith_api.resources import EvalJob, FineTuneJob
+from tunesmith_operator.planner import history
+from tunesmith_operator.planner.history import Records
 from tunesmith_operator.planner.situation import Situation, Standing
 from tunesmith_operator.planner.types import Observed, ObservedWorkload
 
 FIRST_BACKOFF = timedelta(seconds=10)
 LONGEST_BACKOFF = timedelta(minutes=5)
-RECORDS_KEPT = 20
+# When to look again at pods that take their time to end: on a node that does not answer nothing tells of it.
+ENDING_AGAIN = timedelta(seconds=15)
 
 ResultT = TypeVar("ResultT", TrainResult, EvaluateResult)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why no attempt may run now: Suspended, DeadlineExceeded or Hung, and a sentence."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Terms(Generic[ResultT]):
+    """What the attempts of a job keep to.
+
+    `prefix` and a number make an attempt's name, `goal` is the type of a good one's result, `gpus` are those of one
+    attempt. `highest` is the highest number that is known to have been used. `known`: what a good attempt has left is
+    known, even if its own words are gone. `ending` ends an attempt that runs; all but Hung also keep the next one from
+    starting.
+    """
+
+    prefix: str
+    policy: RunPolicy
+    goal: type[ResultT]
+    gpus: int = 0
+    highest: int = 0
+    known: bool = True
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True)
@@ -43,10 +73,30 @@ class Underway:
 
 
 @dataclass(frozen=True)
-class Finished(Generic[ResultT]):
-    """The attempt reached its goal."""
+class Stopping:
+    """The attempt has been told to end, and has not ended yet."""
 
-    result: ResultT
+    workload: ObservedWorkload
+    message: str
+
+
+@dataclass(frozen=True)
+class Clearing:
+    """Nothing may start before these workloads are gone."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Halted:
+    """Nothing runs, because nothing shall."""
+
+
+@dataclass(frozen=True)
+class Finished(Generic[ResultT]):
+    """The attempt reached its goal; its result is None when nobody knows it any more."""
+
+    result: ResultT | None
 
 
 @dataclass(frozen=True)
@@ -56,58 +106,120 @@ class GivenUp:
     failure: RunFailure
 
 
-Records = tuple[AttemptRecord, ...]
+Decision = Due | Waiting | Underway | Stopping | Clearing | Halted | Finished[ResultT] | GivenUp
 
 
-def follow(
-    records: Records, observed: Observed, policy: RunPolicy, goal: type[ResultT], now: datetime
-) -> tuple[Records, Due | Waiting | Underway | Finished[ResultT] | GivenUp]:
-    """Return the attempts as they are now, and what to do. `goal` is the type of a good attempt's result.
+@dataclass(frozen=True)
+class Course(Generic[ResultT]):
+    """The attempts as they are now, what follows, and the workloads to stop."""
 
-    | last attempt                    | decision                                                |
-    |---------------------------------|---------------------------------------------------------|
-    | none                            | the first is due                                        |
-    | not seen yet                    | it is due (starting it is idempotent)                   |
-    | pending or running              | underway                                                |
-    | ended with a result             | finished                                                |
-    | interrupted                     | the next is due, and it does not count                  |
-    | failed, trying again can help   | the next is due after a delay, up to policy.maxAttempts |
-    | failed, trying again cannot     | given up                                                |
+    records: Records
+    decision: Decision[ResultT]
+    stop: tuple[str, ...] = ()
+
+
+def follow(terms: Terms[ResultT], records: Records, observed: Observed, now: datetime) -> Course[ResultT]:
+    """Return the attempts as they are now, and what to do.
+
+    | last attempt                          | decision                                                     |
+    |---------------------------------------|--------------------------------------------------------------|
+    | none                                  | the first is due                                             |
+    | not seen yet                          | it is due (starting it is idempotent)                        |
+    | pending or running                    | underway; stopping if it shall end or has been told to       |
+    | ended or gone, with a result          | finished; if nobody knows the result any more: the next      |
+    | failed, trying again cannot help      | given up                                                     |
+    | failed policy.maxAttempts times       | given up                                                     |
+    | ended, and another workload runs      | clearing: nothing starts beside it                           |
+    | ended, and the job is suspended       | halted                                                       |
+    | ended, and the deadline has passed    | given up                                                     |
+    | suspended or interrupted              | the next is due, and it does not count                       |
+    | failed otherwise, or gone             | the next is due after a delay                                |
     """
-    if not records:
-        return records, Due(1)
+    records = history.brought_up(
+        history.recall(records, observed, terms.prefix, terms.gpus, terms.goal, now), observed, terms.goal, now
+    )
+    last = records[-1] if records and records[-1].ended_at is None else None
+    strays = [
+        each for each in observed.workloads.values() if each.alive and (last is None or each.name != last.workload)
+    ]
+    stop = tuple(sorted(each.name for each in strays if not each.stopping))
+    workload = observed.workloads.get(last.workload) if last else None
+    if last and workload:
+        return _running(terms, records, workload, stop)
+    if last and terms.ending:
+        ended = history.closed_unseen(last, terms.ending.reason, terms.ending.message, now)
+        records, last = (*records[:-1], ended), None
+    if last:
+        clearing = Clearing(tuple(sorted(each.name for each in strays)))
+        return Course(records, clearing if strays else Due(last.number), stop)
+    return Course(records, _between(terms, records, observed, strays, now), stop)
+
+
+def _running(
+    terms: Terms[ResultT], records: Records, workload: ObservedWorkload, stop: tuple[str, ...]
+) -> Course[ResultT]:
     last = records[-1]
-    if last.ended_at is not None:
-        return records, _after(records, now)
-    workload = observed.workloads.get(last.workload)
-    if workload is None:
-        return records, Due(last.number)
-    progress = workload.progress
-    records = (*records[:-1], _with_steps(last, progress))
-    if workload.state in {"Pending", "Running"}:
-        return records, Underway(workload)
-    ended_at = workload.ended_at or now
-    if workload.state == "Succeeded" and progress and isinstance(progress.result, goal):
-        return _ended(records, ended_at, c.COMPLETED, None), Finished(progress.result)
-    if workload.state == "Interrupted":
-        records = _ended(records, ended_at, c.INTERRUPTED, workload.message or None)
-        return records, _after(records, now)
-    failure = _failure_of(workload)
-    records = _ended(records, ended_at, failure.reason, failure.message)
-    if not failure.retryable:
-        return records, GivenUp(failure)
-    counted = _counted(records)
-    if counted >= policy.max_attempts:
-        message = f"{failure.message} (attempt {counted} of {policy.max_attempts})"
-        return records, GivenUp(failure.model_copy(update={"message": message[:4096]}))
-    return records, _after(records, now)
+    if last.stopping is None and terms.ending is not None:
+        told = {"stopping": terms.ending.reason, "message": terms.ending.message}
+        last = last.model_copy(update=told)
+        records = (*records[:-1], last)
+    if last.stopping is not None:
+        if not workload.stopping:
+            stop = (*stop, workload.name)
+        return Course(records, Stopping(workload, last.message or last.stopping), stop)
+    if workload.stopping:
+        return Course(records, Stopping(workload, "somebody has deleted it"), stop)
+    return Course(records, Underway(workload), stop)
 
 
-def started(records: Records, number: int, workload: str, now: datetime) -> Records:
+def _between(
+    terms: Terms[ResultT], records: Records, observed: Observed, strays: Sequence[ObservedWorkload], now: datetime
+) -> Decision[ResultT]:
+    """Return what follows when no attempt is under way."""
+    last, ending = records[-1] if records else None, terms.ending
+    if last and last.reason == c.COMPLETED:
+        result = _result(last, observed, terms.goal)
+        if result is not None or terms.known:
+            return Finished(result)
+    failures = history.failures(records)
+    if last and last.retryable is False:
+        return GivenUp(_failure(last))
+    if len(failures) >= terms.policy.max_attempts:
+        failure = _failure(failures[-1])
+        message = f"{failure.message} (attempt {len(failures)} of {terms.policy.max_attempts})"
+        return GivenUp(failure.model_copy(update={"message": message[:4096]}))
+    if strays:
+        return Clearing(tuple(sorted(each.name for each in strays)))
+    if ending and ending.reason == c.SUSPENDED:
+        return Halted()
+    if ending and ending.reason == c.DEADLINE_EXCEEDED:
+        return GivenUp(RunFailure(reason=ending.reason, message=ending.message, retryable=False))
+    highest = terms.highest if terms.highest <= history.HIGHEST_NUMBER else 0
+    due = Due(max(highest, last.number if last else 0) + 1)
+    if last is None or last.ended_at is None or last not in failures:
+        return due
+    until = last.ended_at + backoff(len(failures))
+    return due if until <= now else Waiting(until, last)
+
+
+def _result(record: AttemptRecord, observed: Observed, goal: type[ResultT]) -> ResultT | None:
+    workload = observed.workloads.get(record.workload)
+    progress = workload.progress if workload else observed.leftovers.get(record.workload)
+    return progress.result if progress and isinstance(progress.result, goal) else None
+
+
+def _failure(record: AttemptRecord) -> RunFailure:
+    return RunFailure(
+        reason=record.reason or c.CRASHED, message=record.message or "", retryable=record.retryable is not False
+    )
+
+
+def started(records: Records, number: int, workload: str, gpus: int, now: datetime) -> Records:
     """Return the records with attempt `number` in them."""
     if records and records[-1].number == number:
         return records
-    return _bounded((*records, AttemptRecord(number=number, workload=workload, started_at=now)))
+    fresh = AttemptRecord(number=number, workload=workload, started_at=now, gpus=gpus)
+    return (*records, fresh)
 
 
 # What a person has to mend; every other hindrance passes when the cluster has room again.
@@ -122,6 +234,17 @@ def underway(number: int, doing: str, workload: ObservedWorkload) -> Situation:
     if workload.state == "Pending":
         return Situation("working", c.STARTING, f"attempt {number} is starting")
     return Situation("working", c.RUNNING, f"attempt {number} is {doing}")
+
+
+def stopping(number: int, decision: Stopping) -> Situation:
+    """Return the situation of a resource whose attempt `number` is being ended."""
+    return Situation("working", c.STOPPING, f"attempt {number} saves what it can and ends: {decision.message}")
+
+
+def clearing(decision: Clearing) -> Situation:
+    """Return the situation of a resource that waits for workloads to be gone."""
+    names = ", ".join(decision.names)
+    return Situation("working", c.STOPPING, f"waits until {names} has ended: two attempts never run at once")
 
 
 def altered(job: FineTuneJob | EvalJob, fields: Sequence[str]) -> Situation:
@@ -146,44 +269,3 @@ def backoff(failures: int) -> timedelta:
     """Return the delay after that many failures in a row: 10 s, doubled each time, 5 minutes at most."""
     doublings = min(max(failures - 1, 0), 10)
     return min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
-
-
-def _after(records: Records, now: datetime) -> Due | Waiting:
-    last = records[-1]
-    if last.reason == c.INTERRUPTED or last.ended_at is None:
-        return Due(last.number + 1)
-    until = last.ended_at + backoff(_counted(records))
-    return Due(last.number + 1) if until <= now else Waiting(until, last)
-
-
-def _counted(records: Records) -> int:
-    return sum(record.ended_at is not None and record.reason != c.INTERRUPTED for record in records)
-
-
-def _failure_of(workload: ObservedWorkload) -> RunFailure:
-    if workload.progress and workload.progress.failure:
-        return workload.progress.failure
-    message = workload.message or "the run ended without a result"
-    return RunFailure(reason=workload.reason or c.CRASHED, message=message, retryable=True)
-
-
-def _with_steps(record: AttemptRecord, progress: ProgressDocument | None) -> AttemptRecord:
-    if progress is None or progress.training is None:
-        return record
-    return record.model_copy(update={"from_step": progress.resumed_from_step or 0, "to_step": progress.training.step})
-
-
-def _ended(records: Records, at: datetime, reason: str, message: str | None) -> Records:
-    return (*records[:-1], records[-1].model_copy(update={"ended_at": at, "reason": reason, "message": message}))
-
-
-def _bounded(records: Records) -> Records:
-    """Forget the oldest interruptions first: what counts towards maxAttempts must stay known."""
-    surplus = len(records) - RECORDS_KEPT
-    kept: list[AttemptRecord] = []
-    for record in records:
-        if surplus > 0 and record.reason == c.INTERRUPTED:
-            surplus -= 1
-        else:
-            kept.append(record)
-    return tuple(kept[-RECORDS_KEPT:])

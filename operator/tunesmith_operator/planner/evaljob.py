@@ -1,7 +1,6 @@
 """What follows for an EvalJob."""
 
-from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, RunIdentity
@@ -10,7 +9,7 @@ from tunesmith_api.finetunejob import Phase, PublishedModel
 from tunesmith_api.gates import judge
 from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import EvalJob
-from tunesmith_operator.planner import attempts, references
+from tunesmith_operator.planner import attempts, finished, history, limits, references
 from tunesmith_operator.planner.situation import (
     ConditionStatus,
     Situation,
@@ -24,46 +23,72 @@ from tunesmith_operator.planner.types import Observed, Plan, Workload
 def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]:
     """Return the plan for an EvalJob.
 
-    | situation                                | phase     | workloads                 |
-    |------------------------------------------|-----------|---------------------------|
-    | target or baseline is not published yet  | Pending   | none                      |
-    | an attempt is due                        | Running   | that attempt              |
-    | an attempt runs                          | Running   | left alone                |
-    | the last attempt failed, another follows | Running   | none until the delay ends |
-    | its spec is not what it started with     | unchanged | left alone                |
-    | there are results, hence a verdict       | Succeeded | none; latches             |
-    | failed, no further attempt               | Failed    | none; latches             |
+    | situation                                | phase      | workloads                    |
+    |------------------------------------------|------------|------------------------------|
+    | target or baseline is not published yet  | Pending    | none                         |
+    | an attempt is due                        | Running    | that attempt                 |
+    | an attempt runs                          | Running    | left alone                   |
+    | overdue, and it runs                     | Running    | stopped, in its grace period |
+    | a workload that it knows nothing of runs | Recovering | that one is stopped          |
+    | the last attempt failed, another follows | Recovering | none until the delay ends    |
+    | its spec is not what it started with     | unchanged  | left alone                   |
+    | there are results, hence a verdict       | Succeeded  | none; latches                |
+    | failed, no further attempt; overdue      | Failed     | none; latches                |
     """
-    if job.status.phase in {"Succeeded", "Failed"}:
-        return Plan(job.status)
-    records, decision = attempts.follow(job.status.attempts, observed, job.spec.run_policy, EvaluateResult, now)
-    if altered := altered_fields(job):
+    if finished.phase_of(job.status):
+        return finished.keep_eval_job(job, observed, now)
+    terms = attempts.Terms(
+        prefix=f"{job.metadata.name}-e",  # -a would collide with a FineTuneJob of the same name
+        policy=job.spec.run_policy,
+        goal=EvaluateResult,
+        gpus=job.spec.resources.gpu,
+        highest=job.status.attempt,
+        known=job.status.verdict is not None,
+        ending=limits.overdue(job, now),
+    )
+    course = attempts.follow(terms, job.status.attempts, observed, now)
+    if (altered := altered_fields(job)) and terms.ending is None:
         return _settle(job, job.status, job.status.phase, attempts.altered(job, altered), now)
-    status = job.status.model_copy(update={"attempts": records})
-    match decision:
+    status = job.status.model_copy(update={"attempts": history.bounded(course.records)})
+    number, stop = status.attempts[-1].number if status.attempts else 0, course.stop
+    match course.decision:
         case attempts.Due(number):
-            models = _models(job, observed)
-            if isinstance(models, Situation):
-                return _settle(job, status, "Pending", models, now)
-            workload = _workload(job, *models, number)
-            records = attempts.started(records, number, workload.name, now)
-            status = status.model_copy(update={"attempts": records, "started_with": fingerprints(job)})
-            situation = Situation("working", c.STARTING, f"attempt {number} is starting")
-            return _settle(job, status, "Running", situation, now, ensure=(workload,))
+            return _start(job, status, number, observed, now, stop)
         case attempts.Underway(workload=running):
             samples = running.progress.samples if running.progress else None
             if samples and samples.total:
                 status = status.model_copy(update={"percent": min(100, 100 * samples.done // samples.total)})
-            situation = attempts.underway(records[-1].number, "evaluating", running)
-            return _settle(job, status, "Running", situation, now)
+            situation = attempts.underway(number, "evaluating", running)
+            return _settle(job, status, "Running", situation, now, stop=stop)
+        case attempts.Stopping() as decision:
+            situation = attempts.stopping(number, decision)
+            return _settle(job, status, "Running", situation, now, stop=stop, again=attempts.ENDING_AGAIN)
+        case attempts.Clearing() as decision:
+            situation = attempts.clearing(decision)
+            return _settle(job, status, "Recovering", situation, now, stop=stop, again=attempts.ENDING_AGAIN)
         case attempts.Waiting(until) as waiting:
-            settled = _settle(job, status, "Running", attempts.retrying(waiting), now)
-            return replace(settled, requeue_after=until - now)
+            return _settle(job, status, "Recovering", attempts.retrying(waiting), now, stop=stop, again=until - now)
         case attempts.Finished(result):
-            status = _with_result(job, status, result)
-            return _settle(job, status, "Succeeded", _verdict(status), now)
+            status = _with_result(job, status, result) if result else status
+            return _settle(job, status, "Succeeded", _verdict(status), now, stop=stop)
         case attempts.GivenUp(failure):
-            return _settle(job, status, "Failed", Situation("failed", failure.reason, failure.message), now)
+            situation = Situation("failed", failure.reason, failure.message)
+            return _settle(job, status, "Failed", situation, now, stop=stop)
+        case attempts.Halted():
+            raise AssertionError("nothing suspends an EvalJob")
+
+
+def _start(
+    job: EvalJob, status: EvalJobStatus, number: int, observed: Observed, now: datetime, stop: tuple[str, ...]
+) -> Plan[EvalJobStatus]:
+    models = _models(job, observed)
+    if isinstance(models, Situation):
+        return _settle(job, status, "Pending", models, now, stop=stop)
+    workload = _workload(job, *models, number)
+    records = attempts.started(status.attempts, number, workload.name, job.spec.resources.gpu, now)
+    changes = {"attempts": history.bounded(records), "started_with": fingerprints(job)}
+    situation = Situation("working", c.STARTING, f"attempt {number} is starting")
+    return _settle(job, status.model_copy(update=changes), "Running", situation, now, ensure=(workload,), stop=stop)
 
 
 def _models(job: EvalJob, observed: Observed) -> tuple[PublishedModel, PublishedModel | None] | Situation:
@@ -79,7 +104,7 @@ def _models(job: EvalJob, observed: Observed) -> tuple[PublishedModel, Published
 def _workload(job: EvalJob, target: PublishedModel, baseline: PublishedModel | None, number: int) -> Workload:
     spec, meta = job.spec, job.metadata
     return Workload(
-        name=f"{meta.name}-e{number}",  # -a would collide with a FineTuneJob of the same name
+        name=f"{meta.name}-e{number}",
         namespace=meta.namespace,
         resources=spec.resources,
         pod_template=spec.pod_template,
@@ -131,19 +156,26 @@ def _settle(
     phase: Phase,
     situation: Situation,
     now: datetime,
+    *,
     ensure: tuple[Workload, ...] = (),
+    stop: tuple[str, ...] = (),
+    again: timedelta | None = None,
 ) -> Plan[EvalJobStatus]:
-    generation, previous = job.metadata.generation, job.status.conditions
+    generation, previous, records = job.metadata.generation, job.status.conditions, status.attempts
     passed = _PASSED.get(status.verdict, "Unknown")
     status = status.model_copy(
         update={
             "phase": phase,
             "observed_generation": generation,
-            "attempt": status.attempts[-1].number if status.attempts else 0,
+            "attempt": records[-1].number if records else 0,
+            "started_at": status.started_at or (records[0].started_at if records else None),
             "conditions": (
                 *conditions_of_job(situation, previous, generation, now),
                 condition(c.PASSED, passed, situation, previous, generation, now),
             ),
         }
     )
-    return Plan(status, ensure=ensure, events=transition(situation, previous))
+    looks = (again, limits.time_left(job.model_copy(update={"status": status}), now))
+    waits = [each for each in looks if each is not None and each > timedelta()]
+    requeue_after = None if phase in {"Succeeded", "Failed"} else min(waits, default=None)
+    return Plan(status, ensure=ensure, stop=stop, events=transition(situation, previous), requeue_after=requeue_after)

@@ -46,7 +46,8 @@ def _published_by(name: str, observed: Observed) -> PublishedModel | Situation:
         failed = find(job.status.conditions, c.FAILED)
         why = failed.message if failed else "see its conditions"
         return Situation("blocked", c.REFERENCE_FAILED, f"FineTuneJob {name} has failed: {why}")
-    return Situation("working", c.WAITING_FOR_FINE_TUNE_JOB, f"waits for FineTuneJob {name} to succeed")
+    suspended = ", which is suspended" if job.status.phase == "Suspended" else ""
+    return Situation("working", c.WAITING_FOR_FINE_TUNE_JOB, f"waits for FineTuneJob {name} to succeed{suspended}")
 
 
 def gate(name: str, model: PublishedModel, observed: Observed) -> Situation | None:

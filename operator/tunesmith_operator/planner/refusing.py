@@ -26,7 +26,7 @@ def refuse(resource: Resource, situation: Situation, now: datetime) -> AnyPlan:
         told = conditions_of_server(situation, is_true(previous, c.READY), previous, generation, now)
     else:
         told = conditions_of_job(situation, previous, generation, now)
-        told += tuple(each for each in previous if each.type == c.PASSED)
+        told += tuple(each for each in previous if each.type in {c.PASSED, c.SUSPENDED, c.QUEUED})
     changes: dict[str, object] = {"observed_generation": generation, "conditions": told}
     events = transition(situation, previous)
     match resource:

@@ -10,15 +10,15 @@ from tunesmith_api.meta import Condition
 from tunesmith_operator.planner.types import Event
 
 ConditionStatus = Literal["True", "False", "Unknown"]
-Standing = Literal["working", "blocked", "done", "failed"]
+Standing = Literal["working", "blocked", "paused", "done", "failed"]
 
 
 @dataclass(frozen=True)
 class Situation:
     """Where a resource stands, and why.
 
-    `working` towards its goal, or waiting for others; `blocked` until a person changes something; `done`; or
-    `failed` for good.
+    `working` towards its goal, or waiting for others; `blocked` until a person changes something; `paused` because a
+    person wants it so; `done`; or `failed` for good.
     """
 
     standing: Standing
@@ -30,6 +30,7 @@ class Situation:
 _TABLE: dict[Standing, tuple[ConditionStatus, ConditionStatus, ConditionStatus, ConditionStatus]] = {
     "working": ("False", "False", "True", "False"),
     "blocked": ("False", "False", "False", "True"),
+    "paused": ("False", "False", "False", "False"),
     "done": ("True", "False", "False", "False"),
     "failed": ("False", "True", "False", "True"),
 }
@@ -91,8 +92,15 @@ def is_true(conditions: Sequence[Condition], kind: str) -> bool:
 
 
 # The words of a pod that does not start: they change with every node that comes and goes.
-_IN_THE_CLUSTERS_WORDS = {c.UNSCHEDULABLE, c.QUOTA_EXCEEDED, c.VOLUME_NOT_MOUNTED, c.IMAGE_PULL_FAILED, c.CRASH_LOOP}
-_ALARMING = _IN_THE_CLUSTERS_WORDS | {c.RETRYING, c.OUT_OF_MEMORY, c.EVICTED}
+_IN_THE_CLUSTERS_WORDS = {
+    c.UNSCHEDULABLE,
+    c.QUOTA_EXCEEDED,
+    c.VOLUME_NOT_MOUNTED,
+    c.IMAGE_PULL_FAILED,
+    c.CRASH_LOOP,
+    c.WAITING_IN_QUEUE,
+}
+_ALARMING = (_IN_THE_CLUSTERS_WORDS - {c.WAITING_IN_QUEUE}) | {c.RETRYING, c.OUT_OF_MEMORY, c.EVICTED}
 
 
 def transition(situation: Situation, previous: Sequence[Condition]) -> tuple[Event, ...]:

@@ -12,6 +12,7 @@ from tunesmith_api.finetunejob import FineTuneJobStatus
 from tunesmith_api.meta import Reference
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.podtemplate import PodTemplate
+from tunesmith_api.queueing import Backend, Queue
 from tunesmith_api.resources import Resource
 
 Status = FineTuneJobStatus | EvalJobStatus | ModelServeStatus
@@ -32,6 +33,12 @@ class Workload:
     replicas: int = 1
     pod_template: PodTemplate = field(default_factory=PodTemplate)
     secrets: tuple[str, ...] = ()
+    # From SIGTERM to SIGKILL; None: what the backend gives.
+    grace_seconds: int | None = None
+    # Nodes that its pods keep away from where there are others.
+    avoid_nodes: tuple[str, ...] = ()
+    backend: Backend = "auto"
+    queue: Queue | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,9 @@ class ObservedWorkload:
     """What a backend sees of a workload.
 
     `reason` is one of the conditions' reasons, when something is wrong with it. `ready` and `url` are for servers:
-    whether it answers completions, and where.
+    whether it answers completions, and where. `stopping`: it has been told to end, and is not gone yet; its state is
+    Running until then. `running_since` is when its first pod ran, `pod` the one that it died of, and `nodes` where its
+    pods are or were: only that pod's node when the node is to blame.
     """
 
     name: str
@@ -50,14 +59,27 @@ class ObservedWorkload:
     ready: bool = False
     url: str | None = None
     reason: str = ""
+    stopping: bool = False
+    running_since: datetime | None = None
+    pod: str = ""
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything of it may still run."""
+        return self.state in {"Pending", "Running"}
 
 
 @dataclass(frozen=True)
 class Observed:
-    """The world as far as a plan may depend on it: the resource's own workloads, and the resources of its namespace."""
+    """The world as far as a plan may depend on it: the resource's own workloads, and the resources of its namespace.
+
+    `leftovers` are the last words of workloads that are gone, by name, as far as they are known.
+    """
 
     workloads: Mapping[str, ObservedWorkload] = field(default_factory=dict)
     resources: Mapping[Reference, Resource] = field(default_factory=dict)
+    leftovers: Mapping[str, ProgressDocument] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,7 +96,8 @@ class Plan(Generic[StatusT]):
     """What follows from a resource and what is observed.
 
     `ensure` should run and is started when it does not; `stop` should not run; every other workload is left alone.
-    `requeue_after` says when to look again if nothing happens before.
+    What is stopped has its grace period, and stays observed until it is gone. `requeue_after` says when to look again
+    if nothing happens before. `delete`: the resource itself is to be deleted.
     """
 
     status: StatusT
@@ -82,3 +105,4 @@ class Plan(Generic[StatusT]):
     stop: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after: timedelta | None = None
+    delete: bool = False

@@ -34,6 +34,8 @@ STEPS = 10
 def main() -> int:
     config = run_config.validate_json(Path(os.environ[CONFIG_VARIABLE]).read_bytes())
     wanted: dict[str, Any] = json.loads(os.environ.get("STANDIN", "{}"))
+    if sys.argv[1:] == ["leave"]:
+        return 0
     if sys.argv[1:] == ["worker"]:
         time.sleep(86400)
     reporter = ProgressReporter.from_environment()

@@ -29,6 +29,7 @@ WAITS = Situation("working", c.WAITING_FOR_FINE_TUNE_JOB, "waits for FineTuneJob
 LACKS = Situation("working", c.REFERENCE_NOT_FOUND, "waits for FineTuneJob a, which does not exist; create it")
 STUCK = Situation("blocked", c.REFERENCE_CYCLE, "a -> b -> a")
 FAILED = Situation("failed", c.DATA_INVALID, 'answers.jsonl: line 3 has no "messages"')
+PAUSED = Situation("paused", c.SUSPENDED, "runPolicy.suspend is true; when it is false, training begins")
 DONE = Situation("done", c.COMPLETED, "the model is published at pvc://models/a")
 GATED = Situation("blocked", c.GATE_FAILED, "EvalJob a gave the verdict Failed")
 SERVES = Situation("done", c.SERVING, "revision 1 answers at http://a:8000")
@@ -39,6 +40,8 @@ def job(situation: Situation, seen: int = 2, passed: ConditionStatus | None = No
     told = conditions_of_job(situation, (), seen, NOW)
     if passed:
         told += (condition(c.PASSED, passed, situation, (), seen, NOW),)
+    if situation.standing == "paused":
+        told += (condition(c.SUSPENDED, "True", situation, (), seen, NOW),)
     return resource(told, seen)
 
 
@@ -61,6 +64,8 @@ JOBS = {
     "waiting for one that nobody created": (job(LACKS), "Suspended", LACKS.message),
     "stuck": (job(STUCK), "Degraded", STUCK.message),
     "stuck until the mended spec is seen": (job(STUCK, seen=1), "Progressing", NOT_YET),
+    "suspended": (job(PAUSED), "Suspended", PAUSED.message),
+    "suspended, and the spec changed since": (job(PAUSED, seen=1), "Progressing", NOT_YET),
     "failed": (job(FAILED), "Degraded", FAILED.message),
     "failed, and its retries changed later": (job(FAILED, seen=1), "Degraded", FAILED.message),
     "done": (job(DONE), "Healthy", DONE.message),

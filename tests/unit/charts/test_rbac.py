@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.unit.charts.rendered import KINDS, NAMESPACE, Object, helm_template, of_kind, rules
-from tunesmith_operator.controller.preflight import NEEDED
+from tests.unit.charts.rendered import KINDS, NAMESPACE, Object, helm_template, of_kind, operator_pod, rules
+from tunesmith_api.queueing import Gang
+from tunesmith_operator.controller.preflight import NEEDED, needed
 
 OBJECTS = {"get", "list", "watch", "create", "patch", "delete"}
 READS = {"get", "list", "watch"}
@@ -12,6 +13,9 @@ GRANTS = {"get", "create", "patch", "delete"}
 # Every right of the operator. Whoever adds a line has a reason to tell.
 OPERATOR = {
     **{f"tunesmith.dev/{kind}": READS for kind in KINDS},
+    # For ttlSecondsAfterFinished.
+    "tunesmith.dev/finetunejobs": READS | {"delete"},
+    "tunesmith.dev/evaljobs": READS | {"delete"},
     **{f"tunesmith.dev/{kind}/status": {"get", "patch"} for kind in KINDS},
     **{f"tunesmith.dev/{kind}/finalizers": {"update"} for kind in KINDS},
     "/configmaps": OBJECTS,
@@ -23,6 +27,7 @@ OPERATOR = {
     "batch/jobs": OBJECTS,
     "apps/deployments": OBJECTS,
     "apps/statefulsets": OBJECTS,
+    "ray.io/rayjobs": OBJECTS,
     "rbac.authorization.k8s.io/roles": GRANTS,
     "rbac.authorization.k8s.io/rolebindings": GRANTS,
 }
@@ -75,9 +80,36 @@ def test_the_operator_has_every_right_that_it_asks_for_when_it_starts() -> None:
     assert lacking == []
 
 
+FURTHER = {
+    "kueue": {"kueue.x-k8s.io/workloads": READS},
+    "volcano": {"scheduling.volcano.sh/podgroups": OBJECTS},
+    "coscheduling": {"scheduling.x-k8s.io/podgroups": OBJECTS},
+}
+
+
+@pytest.mark.parametrize("gang", sorted(FURTHER))
+def test_a_gang_brings_the_rights_that_it_needs(gang: Gang) -> None:
+    objects = helm_template(values={"gangs": {gang: {"enabled": True}}})
+    assert rules(of_kind(objects, "ClusterRole")["tunesmith-operator"]) == OPERATOR | FURTHER[gang]
+    assert f"--gang={gang}" in operator_pod(objects)["containers"][0]["args"]
+    asked = {
+        f"{group}/{resource}": set(verbs)
+        for group, resource, verbs in needed(kuberay=True, gangs=frozenset({gang}))
+        if (group, resource, verbs) not in NEEDED
+    }
+    assert asked == FURTHER[gang] | {"ray.io/rayjobs": OBJECTS}
+
+
+def test_who_leaves_kuberay_alone_needs_no_right_to_it() -> None:
+    objects = helm_template(values={"backend": "native"})
+    assert "ray.io/rayjobs" not in rules(of_kind(objects, "ClusterRole")["tunesmith-operator"])
+    assert "--backend=native" in operator_pod(objects)["containers"][0]["args"]
+
+
 def test_it_cannot_write_what_git_holds() -> None:
-    writes = {"create", "update", "patch", "delete"}
+    writes = {"create", "update", "patch"}
     assert all(not OPERATOR[f"tunesmith.dev/{kind}"] & writes for kind in KINDS)
+    assert "delete" not in OPERATOR["tunesmith.dev/modelserves"]
 
 
 def test_what_a_run_is_granted_the_operator_has_itself() -> None:

@@ -48,7 +48,7 @@ def seen(children: Children) -> tuple[str, str, str]:
 
 
 def test_nothing_that_runs_it_is_nothing_to_be_seen() -> None:
-    assert observe(Children("bot-a1", pods=[pod()])) is None
+    assert observe(Children("bot-a1", pods=[pod(phase="Failed")])) is None
 
 
 def test_a_pod_that_runs() -> None:

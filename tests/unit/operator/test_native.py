@@ -174,8 +174,13 @@ def test_what_the_pod_template_says_is_what_the_pod_gets() -> None:
     assert "ServiceAccount support-bot-a1" not in objects
     assert objects["RoleBinding support-bot-a1"]["subjects"][0]["name"] == "trainer"
     pod = objects[JOB]["spec"]["template"]
-    for field in ("nodeSelector", "tolerations", "affinity", "priorityClassName", "runtimeClassName"):
+    for field in ("nodeSelector", "affinity", "priorityClassName", "runtimeClassName"):
         assert pod["spec"][field] == template[field]
+    assert [(each["key"], each.get("tolerationSeconds")) for each in pod["spec"]["tolerations"]] == [
+        ("gpu", None),
+        ("node.kubernetes.io/not-ready", 30),
+        ("node.kubernetes.io/unreachable", 30),
+    ]
     assert pod["spec"]["imagePullSecrets"] == [{"name": "registry"}]
     assert pod["spec"]["serviceAccountName"] == "trainer"
     assert pod["metadata"]["labels"]["team"] == "support"

@@ -164,7 +164,8 @@ def test_terminal_states_latch(resource: FineTuneJob | EvalJob, observed: Observ
     if ended.status.phase in {"Succeeded", "Failed"}:
         result = plan(ended, later, NOW + timedelta(days=1))
         assert result.status == ended.status
-        assert (result.ensure, result.stop, result.events, result.requeue_after) == ((), (), (), None)
+        assert (result.ensure, result.events, result.requeue_after, result.delete) == ((), (), None, False)
+        assert result.stop == tuple(sorted(name for name, each in later.workloads.items() if each.alive))
 
 
 @given(model_serves, worlds())

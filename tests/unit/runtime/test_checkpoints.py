@@ -7,9 +7,11 @@ import pytest
 
 from tests.s3 import BUCKET, DENIED, Answer, S3Server
 from tunesmith_runtime.errors import DataError, NotWritableError
+from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import checkpoints
 from tunesmith_runtime.train.checkpoints import CheckpointStore
 from tunesmith_runtime.train.manifests import MANIFEST
+from tunesmith_runtime.train.recovery import skipped
 
 DATA = "fingerprint-of-the-data"
 FOLDER = "bot-checkpoints/uid-1"
@@ -28,8 +30,10 @@ class Place:
         store.clear()
         return store
 
-    def write(self, step: int, keep: int = 9, spared: frozenset[int] = frozenset()) -> None:
-        store = self.store
+    def write(
+        self, step: int, keep: int = 9, spared: frozenset[int] = frozenset(), store: CheckpointStore | None = None
+    ) -> None:
+        store = store or self.store
         store.prepare()
         staged = store.staging / f"checkpoint-{step}"
         (staged / "state").mkdir(parents=True)
@@ -173,8 +177,18 @@ def test_what_was_staged_and_not_completed_does_not_count(place: Place) -> None:
     assert list(store.staging.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "no manifest", "torn manifest", "odd manifest"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place: Place, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("truncated", "model.safetensors has 139 bytes, and 140 were written"),
+        ("flipped", "model.safetensors is not what was written: its SHA-256 differs"),
+        ("missing", "model.safetensors is missing"),
+        ("no manifest", "tunesmith.json is missing: it was never completed"),
+        ("torn manifest", "tunesmith.json cannot be read"),
+        ("odd manifest", "tunesmith.json cannot be read"),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place: Place, damage: str, sentence: str) -> None:
     place.write(10)
     place.write(20)
     weights, manifest = "checkpoint-20/model.safetensors", f"checkpoint-20/{MANIFEST}"
@@ -192,6 +206,45 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place: Place, da
         case "odd manifest":
             place.put(manifest, b"[]")
     assert resumed_from(place) == 10
+    store = place.store
+    assert store.latest(DATA) is not None
+    assert [(each.uri, each.message) for each in store.skipped()] == [(f"{place.uri}/checkpoint-20", sentence)]
+
+
+def test_one_that_is_damaged_does_not_count_among_those_that_are_kept(place: Place) -> None:
+    """Else the next one, with fewer steps, would be the oldest, and go."""
+    place.write(10)
+    place.write(40)
+    place.put("checkpoint-40/model.safetensors", b"damaged")
+    store = place.store
+    assert store.latest(DATA) is not None
+    place.write(20, keep=1, store=store)
+    assert place.names() == ["checkpoint-20"]
+
+
+def test_one_that_is_damaged_stays_as_long_as_there_is_no_other(place: Place) -> None:
+    place.write(40)
+    place.remove(f"checkpoint-40/{MANIFEST}")
+    store = place.store
+    assert store.latest(DATA) is None
+    assert place.names() == ["checkpoint-40"]
+    place.write(10, keep=1, store=store)
+    assert place.names() == ["checkpoint-10"]
+    assert resumed_from(place) == 10
+
+
+def test_what_is_passed_over_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Folder(tmp_path / "checkpoints")
+    place.write(10)
+    place.remove("checkpoint-10/model.safetensors")
+    reporter = ProgressReporter(tmp_path / "progress.json")
+    for _ in range(2):  # as after the loss of a worker
+        store = place.store
+        assert store.latest(DATA) is None
+        skipped.report(store.skipped(), reporter)
+    (told,) = reporter.read().skipped
+    assert (told.uri, told.message) == (f"{place.uri}/checkpoint-10", "model.safetensors is missing")
+    assert capsys.readouterr().out == f"{told.uri} is passed over: {told.message}\n"
 
 
 def test_a_damaged_checkpoint_is_replaced_by_the_next_attempt(place: Place) -> None:

@@ -26,6 +26,14 @@ def sleep():
     print("up", flush=True)
     time.sleep(60)
 
+def finish(seconds):
+    asked = []
+    with process.finishing(lambda: asked.append(1) or True, 20):
+        print("up", flush=True)
+        while not asked: time.sleep(0.05)
+        time.sleep(seconds)
+        print("finished", flush=True)
+
 def main():
     {doing}
 
@@ -61,6 +69,37 @@ def test_sigterm_ends_a_process_that_is_in_native_code_or_cannot_finish() -> Non
         code, _, seconds = ended_after_sigterm(doing)
         assert code == 143
         assert seconds < process.GRACE_SECONDS + 5
+
+
+def test_what_can_be_finished_is_finished_first() -> None:
+    code, printed, _ = ended_after_sigterm("try: finish(0.5)\nfinally: print('clean')")
+    assert (code, printed) == (143, "finished\nclean\n")
+
+
+def test_what_takes_longer_than_the_grace_is_ended() -> None:
+    doing = "process.GRACE_SECONDS, process.MARGIN_SECONDS = 18, 1\ntry: finish(60)\nfinally: print('clean')"
+    code, printed, seconds = ended_after_sigterm(doing)
+    assert (code, printed) == (143, "clean\n")
+    assert seconds < 20
+
+
+def test_a_second_sigterm_waits_for_nothing() -> None:
+    program = PROGRAM.format(doing="try: finish(60)\n    finally: print('clean')")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "up\n"
+        started.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert started.poll() is None
+        started.send_signal(signal.SIGTERM)
+        assert started.stdout.read() == "clean\n"
+    assert started.returncode == 143
+
+
+def test_where_there_is_nothing_to_finish_the_process_ends_at_once() -> None:
+    code, printed, seconds = ended_after_sigterm("with process.finishing(lambda: False, 60): sleep()")
+    assert (code, printed) == (143, "")
+    assert seconds < 20
 
 
 def test_a_user_that_the_machine_does_not_know_gets_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

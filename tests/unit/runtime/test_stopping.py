@@ -83,7 +83,7 @@ def test_a_resumed_run_knows_what_the_uninterrupted_one_does(tmp_path: Path) -> 
         resumed = Ledger.read(tmp_path, rule())
     assert resumed == whole
     assert whole.stopped
-    assert whole.spared() == {20}
+    assert whole.spared(40) == {20}
     assert {each.metric: each.value for each in whole.of(20)} == {"evalLoss": 2.0, "fresh/perplexity": 8.0}
 
 
@@ -106,7 +106,7 @@ def test_when_the_best_checkpoint_is_gone_the_newest_takes_its_place(tmp_path: P
         ledger.note(step, {"evalLoss": loss})
     ledger.lose_best()
     assert (ledger.standing.best_step, ledger.standing.best, ledger.standing.waited) == (20, 2.0, 1)
-    assert ledger.spared() == {20}
+    assert ledger.spared(20) == {20}
     ledger.save(tmp_path)
     assert json.loads((tmp_path / LEDGER).read_text())["best"]["step"] == 20
 

@@ -5,8 +5,8 @@ import math
 from typing import Any
 
 from tunesmith_api.contract import TrainRun
+from tunesmith_api.placement import devices, trials_at_once
 from tunesmith_api.tuning import Tuning
-from tunesmith_runtime.train.address import devices, trials_at_once
 from tunesmith_runtime.train.tuning.drawing import draw, run_of
 
 RATE = {"name": "training.learningRate", "logUniform": {"min": 1e-5, "max": 1e-3}}

@@ -14,6 +14,7 @@ from tunesmith_api.contract import TrainRun
 from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, TrainingProgress
 from tunesmith_api.training import Task
 from tunesmith_api.tuning import TuningStatus
+from tunesmith_runtime.train.recovery.attempt import Outcome
 
 LINEAGE = "lineage.json"
 CARD = "README.md"
@@ -54,10 +55,11 @@ def describe_model(
     progress: TrainingProgress | None,
     best: CheckpointRecord | None = None,
     tuning: TuningStatus | None = None,
+    partial: Outcome | None = None,
 ) -> str:
     """Write lineage.json and the model card into `staged`; return the digest of the model, or the adapter, there.
 
-    `tuning` are the trials of which it is the best.
+    `tuning` are the trials of which it is the best. `partial` says where training ended that was not done.
     """
     digest = model_digest(staged)
     made_by = settings(config)
@@ -76,10 +78,12 @@ def describe_model(
         else {},
         **({"published": best.to_json()} if best else {}),
         **({"tuning": tuning.to_json()} if tuning else {}),
+        **({"partial": {"step": partial.step, "totalSteps": partial.total_steps}} if partial else {}),
         "createdAt": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     (staged / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
-    (staged / CARD).write_text(_card(staged, config, summary, progress, digest, packages, tuning), encoding="utf-8")
+    card = _card(staged, config, summary, progress, digest, packages, tuning, partial)
+    (staged / CARD).write_text(card, encoding="utf-8")
     return digest
 
 
@@ -101,6 +105,7 @@ def _card(
     digest: str,
     packages: Mapping[str, str],
     tuning: TuningStatus | None,
+    partial: Outcome | None,
 ) -> str:
     # This brings transformers, which takes seconds; what is wrong with the data is found before.
     from tunesmith_runtime.models.tasks import is_adapter_folder, task_of_folder
@@ -121,7 +126,7 @@ def _card(
         "Records": f"{summary.records} trained on, {summary.validation_records} held out for validation",
         "Left out": f"{summary.dropped.overlong} longer than {config.data.max_length} tokens, "
         f"{summary.dropped.empty} empty",
-        "Steps": str(progress.step) if progress else "",
+        "Steps": _steps(progress, partial),
         "Loss": str(progress.loss) if progress else "",
         "Validation loss": str(progress.eval_loss) if progress and progress.eval_loss is not None else "not measured",
         **({"Settings": _found_by(tuning)} if tuning else {}),
@@ -132,8 +137,22 @@ def _card(
     return (
         f"---\n{data.to_yaml()}\n---\n\n# {config.run.name}\n\n"
         f"Fine-tuned by the FineTuneJob {config.run.namespace}/{config.run.name} with Tunesmith. "
-        f"{how}`{LINEAGE}` in this folder holds the digests of everything it was made from.\n\n"
+        f"{how}{_unfinished(partial)}`{LINEAGE}` in this folder holds the digests of everything it was made from.\n\n"
         f"| | |\n|---|---|\n{table}\n"
+    )
+
+
+def _steps(progress: TrainingProgress | None, partial: Outcome | None) -> str:
+    if partial:
+        return f"{partial.step} of {partial.total_steps}"
+    return str(progress.step) if progress else ""
+
+
+def _unfinished(partial: Outcome | None) -> str:
+    if partial is None:
+        return ""
+    return (
+        f"It is partial: training ended at step {partial.step} of {partial.total_steps}, because its time was used up. "
     )
 
 

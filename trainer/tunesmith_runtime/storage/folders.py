@@ -73,6 +73,7 @@ def publish(staged: Path, target: Path) -> None:
     sync(staged)
     replaced = target.with_name(f".{target.name}.replaced-{os.getpid()}")
     if target.exists():
+        shutil.rmtree(replaced, ignore_errors=True)  # of a process with the same number that was killed here
         target.rename(replaced)
     staged.rename(target)
     shutil.rmtree(replaced, ignore_errors=True)

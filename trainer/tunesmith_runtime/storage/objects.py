@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tunesmith_api import conditions, uris
+from tunesmith_api import uris
 from tunesmith_runtime.errors import RunError, StorageFullError
+from tunesmith_runtime.errors import StorageUnavailableError as StorageUnavailableError
 
 Action = Literal["list", "read", "write", "delete"]
 
@@ -48,11 +49,15 @@ _PARTS_AT_ONCE = 4
 # Files that are downloaded at once. Each is one stream, which goes on where it was cut off.
 _FILES_AT_ONCE = 8
 
-
-class StorageUnavailableError(RunError):
-    """The store cannot be reached or cannot answer now."""
-
-    reason = conditions.STORAGE_UNAVAILABLE
+# How long a store may take to accept a connection, and to send the next bytes of an answer.
+CONNECT_SECONDS = 10
+READ_SECONDS = 30
+# How often a request is sent, $AWS_MAX_ATTEMPTS times where that is set, with pauses that double up to 20 seconds: of a
+# store that fails three requests of ten, one request in 15,000 fails for good. The second number is how often such a
+# row of requests begins again when the connection breaks or there is no answer, so that a store that accepts and never
+# answers is given up after 12 minutes.
+REQUESTS = 8
+ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -144,14 +149,24 @@ def _store() -> Any:
     import s3fs  # takes half a second: only for those who use it
 
     # Named here although the library would find them: it keeps one client for each set of arguments.
-    return s3fs.S3FileSystem(
+    store = s3fs.S3FileSystem(
         endpoint_url=endpoint() or None,
         key=os.environ.get("AWS_ACCESS_KEY_ID") or None,
         secret=os.environ.get("AWS_SECRET_ACCESS_KEY") or None,
         token=os.environ.get("AWS_SESSION_TOKEN") or None,
         client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None},
+        config_kwargs={
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": READ_SECONDS,
+            "retries": {
+                "mode": os.environ.get("AWS_RETRY_MODE") or "standard",
+                "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or REQUESTS),
+            },
+        },
         use_listings_cache=False,
     )
+    store.retries = ROWS
+    return store
 
 
 @contextmanager

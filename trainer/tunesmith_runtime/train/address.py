@@ -1,17 +1,14 @@
 """Where the pods of a run meet."""
 
-import math
 import os
 import socket
 from dataclasses import dataclass
 from typing import Self
 
-from tunesmith_api.contract import RAY_ADDRESS_VARIABLE, TrainRun
+from tunesmith_api.contract import RAY_ADDRESS_VARIABLE
 from tunesmith_runtime.errors import ConfigError
 
 CONNECT_SECONDS = 5.0
-# Nothing big goes through Ray's object store: without this it takes a third of the pod's memory.
-OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -47,19 +44,3 @@ class HeadAddress:
 def pod_ip() -> str | None:
     """Return this pod's address, or None outside of a cluster."""
     return os.environ.get("POD_IP") or None
-
-
-def devices(config: TrainRun) -> int:
-    """Return how many training workers each pod holds: one for each GPU, or one on the CPU.
-
-    The CPUs of a pod may be shared by several trials of a search.
-    """
-    if config.tuning is not None and not config.gpus:
-        return math.ceil(trials_at_once(config) / config.workers)
-    return max(1, config.gpus)
-
-
-def trials_at_once(config: TrainRun) -> int:
-    """Return how many trials of a search run at the same time: as many as wanted, or one on each device."""
-    wanted = config.tuning.max_concurrent_trials if config.tuning else None
-    return wanted or config.workers * max(1, config.gpus)

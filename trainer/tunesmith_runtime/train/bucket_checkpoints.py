@@ -3,17 +3,18 @@
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from tunesmith_api.contract import SkippedCheckpoint
 from tunesmith_api.uris import join
 from tunesmith_runtime.errors import NotWritableError
 from tunesmith_runtime.storage import objects
 from tunesmith_runtime.storage.scratch import locked, scratch, short_hash
 from tunesmith_runtime.train import group
-from tunesmith_runtime.train.checkpoints import NAME, STAGING, Checkpoint, check_data
-from tunesmith_runtime.train.manifests import MANIFEST, FileRecord, Manifest, records
+from tunesmith_runtime.train.checkpoints import NAME, STAGING, Checkpoint, check_data, tell_skipped
+from tunesmith_runtime.train.manifests import MANIFEST, FileRecord, Manifest, records, unreadable
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class BucketStore:
     """Checkpoints below a URI of S3. Workers of one machine share a staging folder."""
 
     uri: str
+    damaged: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
     own_staging: ClassVar[bool] = True
 
     @property
@@ -53,15 +55,32 @@ class BucketStore:
         if group.is_first():
             manifest = Manifest(step, fingerprint, {name: record for name, (_, record) in sorted(owners.items())})
             objects.put_text(manifest.text(), self._object(step, MANIFEST), NotWritableError)
+            self.damaged.pop(step, None)
             self._delete_old(keep, spared)
         shutil.rmtree(staged, ignore_errors=True)
 
     def latest(self, fingerprint: str) -> Checkpoint | None:
-        """Download the newest checkpoint that is complete and undamaged; return None when there is none."""
+        """Download the newest checkpoint that is complete and undamaged; return None when there is none.
+
+        Each machine downloads; when one cannot have it whole, all go on from the one that every machine has.
+        """
+        found = self._latest(fingerprint)
+        step = min(group.gather(found.step if found else -1))
+        if found is None or found.step == step:
+            return found
+        return self.fetch(step) if step >= 0 else None
+
+    def skipped(self) -> tuple[SkippedCheckpoint, ...]:
+        """Return those that `latest` has passed over."""
+        return tell_skipped(self.uri, self.damaged)
+
+    def _latest(self, fingerprint: str) -> Checkpoint | None:
         for step, files in sorted(self._listed().items(), reverse=True):
-            if (manifest := self._fetched(step, files)) is not None:
+            manifest = self._fetched(step, files)
+            if isinstance(manifest, Manifest):
                 check_data(manifest, fingerprint, join(self.uri, f"checkpoint-{step}"))
                 return Checkpoint(self.folder_of(step), step)
+            self.damaged[step] = manifest
         return None
 
     def folder_of(self, step: int) -> Path:
@@ -75,11 +94,11 @@ class BucketStore:
     def fetch(self, step: int) -> Checkpoint | None:
         """Download the checkpoint of `step`, unless it is here; return None when it is not complete or damaged."""
         manifest = self._fetched(step, self._listed().get(step, {}))
-        return Checkpoint(self.folder_of(step), step) if manifest is not None else None
+        return Checkpoint(self.folder_of(step), step) if isinstance(manifest, Manifest) else None
 
-    def _fetched(self, step: int, files: Mapping[str, objects.Stored]) -> Manifest | None:
+    def _fetched(self, step: int, files: Mapping[str, objects.Stored]) -> Manifest | str:
         if MANIFEST not in files:
-            return None
+            return f"{MANIFEST} is missing: it was never completed"
         with locked(self.folder_of(step)):
             return self._downloaded(step, files, self.folder_of(step))
 
@@ -87,19 +106,24 @@ class BucketStore:
         """Delete this machine's copies."""
         shutil.rmtree(self._scratch(), ignore_errors=True)
 
-    def _downloaded(self, step: int, files: Mapping[str, objects.Stored], folder: Path) -> Manifest | None:
-        """Bring `folder` to what the manifest says; return the manifest, or None when that cannot be done."""
+    def _downloaded(self, step: int, files: Mapping[str, objects.Stored], folder: Path) -> Manifest | str:
+        """Bring `folder` to what the manifest says; return the manifest, or what is wrong with what is there."""
         folder.mkdir(exist_ok=True)
         if not objects.get_if_there(self._object(step, MANIFEST), folder / MANIFEST, NotWritableError):
-            return None
+            return unreadable(folder)
         manifest = Manifest.read(folder)
-        if manifest is None or manifest.holds(folder):
+        if manifest is None:
+            return unreadable(folder)
+        if manifest.damage(folder) is None:
             return manifest
-        if any(name not in files or files[name].size != record.size for name, record in manifest.files.items()):
-            return None
+        for name, record in manifest.files.items():
+            if name not in files:
+                return f"{name} is missing"
+            if files[name].size != record.size:
+                return f"{name} has {files[name].size} bytes, and {record.size} were written"
         wanted = {folder / name: self._object(step, name) for name in manifest.files}
         objects.get_all(join(self.uri, f"checkpoint-{step}"), wanted, NotWritableError)
-        return manifest if manifest.holds(folder) else None
+        return manifest.damage(folder) or manifest
 
     def _keep_copy(self, staged: Path, step: int) -> None:
         """Keep this machine's copy of a checkpoint in the place of those before."""
@@ -109,14 +133,15 @@ class BucketStore:
         staged.rename(self.folder_of(step))
 
     def _delete_old(self, keep: int, spared: Set[int]) -> None:
-        """Delete all but the newest complete checkpoints and those spared; what is older and torn goes with them."""
+        """Delete all but the newest complete checkpoints and those spared; what is damaged, or older and torn, goes."""
         listed = {step: files for step, files in self._listed().items() if step not in spared}
-        complete = sorted(step for step, files in listed.items() if MANIFEST in files)
-        if not complete[-keep:]:
-            return
-        for step in (step for step in listed if step < complete[-keep:][0]):
+        kept = sorted(step for step, files in listed.items() if MANIFEST in files and step not in self.damaged)[-keep:]
+        for step in listed.keys() - set(kept):
+            if step not in self.damaged and not (kept and step < kept[-1]):
+                continue
             for name in sorted(listed[step], key=lambda name: name != MANIFEST):  # the manifest first
                 objects.delete(self._object(step, name), NotWritableError)
+        self.damaged.clear()
 
     def _listed(self) -> dict[int, dict[str, objects.Stored]]:
         """Return the objects of each checkpoint, complete or not, by step."""

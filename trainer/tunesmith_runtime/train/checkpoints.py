@@ -2,16 +2,19 @@
 
 import re
 import shutil
-from collections.abc import Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from tunesmith_api.contract import SkippedCheckpoint
+from tunesmith_api.uris import join
 from tunesmith_runtime import storage
 from tunesmith_runtime.errors import DataError
 from tunesmith_runtime.storage import folders
 from tunesmith_runtime.train import group
-from tunesmith_runtime.train.manifests import MANIFEST, Manifest, records
+from tunesmith_runtime.train.leading import Leader
+from tunesmith_runtime.train.manifests import MANIFEST, Manifest, records, unreadable
 
 STAGING = ".staging"
 NAME = re.compile(r"^checkpoint-(\d+)$")
@@ -48,8 +51,9 @@ class CheckpointStore(Protocol):
         """Make the staged checkpoint of `step` a complete one, and delete the oldest until `keep` are left.
 
         It is called by every worker, once all of them have written their parts. `fingerprint` names the data it was
-        trained on. Those of the steps in `spared` stay, and `keep` counts the others. `here` says that `folder_of` the
-        step is needed until the next one is complete. Raises OSError or RunError; what was complete before stays so.
+        trained on. Those of the steps in `spared` stay, and `keep` counts the others; those that `latest` has passed
+        over do not count, and go now that another one is there. `here` says that `folder_of` the step is needed until
+        the next one is complete. Raises OSError or RunError; what was complete before stays so.
         """
 
     def folder_of(self, step: int) -> Path:
@@ -62,11 +66,14 @@ class CheckpointStore(Protocol):
         """Return the complete, undamaged checkpoint of `step`, or None."""
 
     def latest(self, fingerprint: str) -> Checkpoint | None:
-        """Return the complete, undamaged checkpoint with the most steps, or None.
+        """Return the complete, undamaged checkpoint with the most steps, the same to every worker, or None.
 
         A checkpoint without a manifest, or with a file that differs from it, is passed over. Raises DataError when the
         checkpoint was trained on other data than `fingerprint` names.
         """
+
+    def skipped(self) -> tuple[SkippedCheckpoint, ...]:
+        """Return those that `latest` has passed over, oldest first, as far as this worker knows."""
 
     def clear(self) -> None:
         """Delete what only a running training needs."""
@@ -87,6 +94,7 @@ class FolderStore:
 
     uri: str
     folder: Path
+    damaged: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
     own_staging: ClassVar[bool] = False
 
     @property
@@ -95,10 +103,11 @@ class FolderStore:
         return self.folder / STAGING
 
     def prepare(self) -> None:
-        """Empty the staging folder."""
+        """Empty the staging folder, and delete what an end in the middle of a rename has left."""
         if group.is_first():
-            shutil.rmtree(self.staging, ignore_errors=True)
-            self.staging.mkdir(parents=True)
+            for left in (self.staging, *self.folder.glob(".checkpoint-*.replaced-*")):
+                shutil.rmtree(left, ignore_errors=True)
+            self.staging.mkdir(parents=True, exist_ok=True)
 
     def complete(
         self, step: int, fingerprint: str, keep: int, spared: Set[int] = frozenset(), *, here: bool = False
@@ -110,8 +119,8 @@ class FolderStore:
         manifest = Manifest(step, fingerprint, records(staged))
         (staged / MANIFEST).write_text(manifest.text(), encoding="utf-8")
         folders.publish(staged, self.folder / staged.name)
-        for old in [each for each in self._all() if each.step not in spared][:-keep]:
-            shutil.rmtree(old.path, ignore_errors=True)
+        self.damaged.pop(step, None)
+        self._delete_old(keep, spared)
 
     def folder_of(self, step: int) -> Path:
         """Return the folder of a checkpoint."""
@@ -123,17 +132,37 @@ class FolderStore:
 
     def fetch(self, step: int) -> Checkpoint | None:
         """Return the complete, undamaged checkpoint of `step`, or None."""
-        manifest = Manifest.read(self.folder_of(step))
-        return Checkpoint(self.folder_of(step), step) if manifest and manifest.holds(self.folder_of(step)) else None
+        folder = self.folder_of(step)
+        manifest = Manifest.read(folder)
+        return Checkpoint(folder, step) if manifest and manifest.damage(folder) is None else None
 
     def latest(self, fingerprint: str) -> Checkpoint | None:
-        """Return the complete, undamaged checkpoint with the most steps, or None."""
+        """Return the complete, undamaged checkpoint with the most steps, or None; the first worker looks for all."""
+        return Leader[Checkpoint | None]().find(lambda: self._latest(fingerprint))
+
+    def skipped(self) -> tuple[SkippedCheckpoint, ...]:
+        """Return those that `latest` has passed over."""
+        return tell_skipped(self.uri, self.damaged)
+
+    def _latest(self, fingerprint: str) -> Checkpoint | None:
         for checkpoint in reversed(self._all()):
             manifest = Manifest.read(checkpoint.path)
-            if manifest is not None and manifest.holds(checkpoint.path):
+            damage = manifest.damage(checkpoint.path) if manifest else unreadable(checkpoint.path)
+            if manifest is not None and damage is None:
                 check_data(manifest, fingerprint, str(checkpoint.path))
                 return checkpoint
+            self.damaged[checkpoint.step] = str(damage)
         return None
+
+    def _delete_old(self, keep: int, spared: Set[int]) -> None:
+        """Delete all but the newest complete checkpoints and those spared; what is damaged, or older and torn, goes."""
+        found = [each for each in self._all() if each.step not in spared]
+        kept = [each for each in found if each.step not in self.damaged and self.has(each.step)][-keep:]
+        for old in found:
+            if old not in kept and (old.step in self.damaged or (kept and old.step < kept[-1].step)):
+                (old.path / MANIFEST).unlink(missing_ok=True)
+                shutil.rmtree(old.path, ignore_errors=True)
+        self.damaged.clear()
 
     def clear(self) -> None:
         """Delete the staging folder."""
@@ -143,6 +172,14 @@ class FolderStore:
     def _all(self) -> list[Checkpoint]:
         found = [(path, NAME.match(path.name)) for path in self.folder.glob("checkpoint-*")]
         return sorted((Checkpoint(path, int(match[1])) for path, match in found if match), key=lambda each: each.step)
+
+
+def tell_skipped(uri: str, damaged: Mapping[int, str]) -> tuple[SkippedCheckpoint, ...]:
+    """Return what is said of damaged checkpoints below a URI, given what is wrong with them by their steps."""
+    return tuple(
+        SkippedCheckpoint(uri=join(uri, f"checkpoint-{step}"), message=message[:1024])
+        for step, message in sorted(damaged.items())
+    )
 
 
 def check_data(manifest: Manifest, fingerprint: str, name: str) -> None:

@@ -1,10 +1,24 @@
 """The workers that train together; a single one is a group of its own."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
+_own = threading.local()
+
+
+@contextmanager
+def connected_by(connections: torch.distributed.ProcessGroup | None) -> Iterator[None]:
+    """Have this thread talk over connections of its own, so that another one can talk at the same time."""
+    before, _own.connections = getattr(_own, "connections", None), connections
+    try:
+        yield
+    finally:
+        _own.connections = before
 
 
 def is_first() -> bool:
@@ -20,7 +34,7 @@ def rank() -> int:
 def wait_for_all() -> None:
     """Return once every worker has come here."""
     if torch.distributed.is_initialized():
-        torch.distributed.barrier()
+        torch.distributed.barrier(group=_connections())
 
 
 def gather(value: T) -> list[T]:
@@ -28,5 +42,9 @@ def gather(value: T) -> list[T]:
     if not torch.distributed.is_initialized():
         return [value]
     values: list[T | None] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
+    torch.distributed.all_gather_object(values, value, group=_connections())
     return [each for each in values if each is not None]
+
+
+def _connections() -> torch.distributed.ProcessGroup | None:
+    return getattr(_own, "connections", None)

@@ -10,12 +10,12 @@ from pathlib import Path
 from tunesmith_api.contract import TrainRun
 from tunesmith_api.data import TrainingData
 from tunesmith_api.training import Task
-from tunesmith_api.uris import join
 from tunesmith_runtime import storage
 from tunesmith_runtime.data.encoded import EncodedRows
 from tunesmith_runtime.data.preparing import Prepared
 from tunesmith_runtime.train.domain.rows import DomainRows
 from tunesmith_runtime.train.recipes.recipe import Labels, Recipe
+from tunesmith_runtime.train.recovery import leftovers
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def shared(data: TokenisedData, config: TrainRun) -> Iterator[TokenisedData]:
     if config.workers == 1 or not storage.in_bucket(config.checkpoints.uri):
         yield data
         return
-    uri = join(config.checkpoints.uri, f".data-a{config.run.attempt}")
+    uri = leftovers.shared_data(config, config.run.attempt)
     storage.delete_folder(uri)
     storage.share_folder(data.train.file.parent, uri)
     try:

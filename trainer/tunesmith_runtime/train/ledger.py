@@ -30,7 +30,8 @@ class Ledger:
     """What is known of a run's checkpoints, and what follows.
 
     `latest` and `best` are the newest and the best that were measured, and `awaited` is the step of the one whose
-    suites are still to be run. A run that goes on from a checkpoint goes on from its ledger.
+    suites are still to be run. `owed` is the step of one that was saved in a hurry, of which nothing was measured yet
+    that would otherwise have been before. A run that goes on from a checkpoint goes on from its ledger.
     """
 
     rule: Rule | None = None
@@ -38,6 +39,7 @@ class Ledger:
     latest: Measured | None = None
     best: Measured | None = None
     awaited: int | None = None
+    owed: int | None = None
 
     @property
     def stopped(self) -> bool:
@@ -70,9 +72,10 @@ class Ledger:
                 return known.values()
         return ()
 
-    def spared(self) -> frozenset[int]:
-        """Return the steps of the checkpoints that must not be deleted."""
-        return frozenset({self.best.step} if self.best else ())
+    def spared(self, saved: int) -> frozenset[int]:
+        """Return the steps of the checkpoints that must not be deleted once that of the step `saved` is there."""
+        awaited = {self.awaited} if self.awaited is not None and self.awaited < saved else set()
+        return frozenset(awaited | ({self.best.step} if self.best else set()))
 
     def lose_best(self) -> None:
         """Take the newest checkpoint for the best, because that one is gone; what training waits for stays the same."""
@@ -90,6 +93,7 @@ class Ledger:
             "latest": asdict(self.latest) if self.latest else None,
             "best": asdict(self.best) if self.best else None,
             "awaited": self.awaited,
+            "owed": self.owed,
         }
         (checkpoint / LEDGER).write_text(json.dumps(state, indent=1), encoding="utf-8")
 
@@ -106,4 +110,5 @@ class Ledger:
             Measured(**state["latest"]) if state["latest"] else None,
             Measured(**state["best"]) if state["best"] else None,
             state["awaited"],
+            state.get("owed"),
         )

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase, Trainer
 
-from tunesmith_runtime.evaluate.measuring import measure_model, named
+from tunesmith_runtime.evaluate.measuring import Observer, measure_model, named
 from tunesmith_runtime.evaluate.samples import LoadedSuite
 from tunesmith_runtime.models.adapted import without_prompt
 from tunesmith_runtime.train.ppo.policy import PolicyWithValue
 from tunesmith_runtime.train.precision import Precision, autocast
+from tunesmith_runtime.train.recovery.life import beat
 
 
 def measure_live(
@@ -36,7 +37,8 @@ def measure_live(
         stack.enter_context(_evaluating(model))
         stack.enter_context(without_prompt(model))
         stack.enter_context(autocast(precision, model.device.type))
-        return named(measure_model(model, tokenizer, suites, batch_size=batch_size))
+        observer = Observer(stage=lambda _: beat(), samples=lambda _: beat())
+        return named(measure_model(model, tokenizer, suites, batch_size=batch_size, observer=observer))
 
 
 @contextmanager

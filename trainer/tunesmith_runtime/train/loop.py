@@ -1,5 +1,6 @@
 """What each worker of a training run does, whatever the method: load, train from the last checkpoint, save."""
 
+import functools
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,10 +12,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 
 from tunesmith_api.contract import TrainRun
-from tunesmith_api.finetunejob import CheckpointRecord
-from tunesmith_api.uris import join
 from tunesmith_runtime import process, storage
-from tunesmith_runtime.errors import RunError, StorageFullError
+from tunesmith_runtime.errors import RunError, storage_error
 from tunesmith_runtime.models.adapters import apply_adapter
 from tunesmith_runtime.models.loading import load_model, load_tokenizer
 from tunesmith_runtime.models.publishing import save_model
@@ -25,6 +24,7 @@ from tunesmith_runtime.train.arguments import training_arguments
 from tunesmith_runtime.train.best import resume_by_name
 from tunesmith_runtime.train.buckets import use_buckets
 from tunesmith_runtime.train.checkpoints import Checkpoint, CheckpointStore
+from tunesmith_runtime.train.completing import Completion
 from tunesmith_runtime.train.domain import training as domain
 from tunesmith_runtime.train.history import history_file
 from tunesmith_runtime.train.inputs import TokenisedData
@@ -33,39 +33,18 @@ from tunesmith_runtime.train.measuring import Measuring, NothingLeftError, open_
 from tunesmith_runtime.train.packing import check_packed_apart
 from tunesmith_runtime.train.ppo.policy import PolicyWithValue
 from tunesmith_runtime.train.recipes.recipe import Setup
+from tunesmith_runtime.train.recovery import life, skipped
+from tunesmith_runtime.train.recovery.attempt import Outcome
+from tunesmith_runtime.train.recovery.ending import Bounds, Ending
+from tunesmith_runtime.train.recovery.living import LivingCallback
+from tunesmith_runtime.train.recovery.recovered import Recovered
+from tunesmith_runtime.train.saving import CheckpointCallback
 from tunesmith_runtime.train.stages import Stage
 from tunesmith_runtime.train.timing import Timeline
 from tunesmith_runtime.train.watching import watch
 
 # How often a method passes each token through a model that does not learn.
 _REFERENCE_PASSES = {"dpo": 1, "kto": 1}
-
-
-@dataclass
-class CheckpointCallback(TrainerCallback):
-    """Makes each checkpoint complete as soon as the Trainer has written it.
-
-    `before` are the optimizer steps of the run that came before this training.
-    """
-
-    config: TrainRun
-    store: CheckpointStore
-    fingerprint: str
-    reporter: ProgressReporter
-    measuring: Measuring
-    before: int = 0
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Put the staged checkpoint in its place once every worker has written its part, and report it."""
-        group.wait_for_all()
-        wanted, step = self.config.checkpoints, state.global_step
-        ledger, here = self.measuring.ledger, self.measuring.awaits
-        self.store.complete(step, self.fingerprint, wanted.keep, ledger.spared(), here=here)
-        if state.is_world_process_zero:
-            uri = join(wanted.uri, f"checkpoint-{step}")
-            record = CheckpointRecord(step=self.before + step, uri=uri, metrics=ledger.of(step))
-            self.reporter.update(checkpoint=record)
-        self.measuring.completed(step)
 
 
 @dataclass
@@ -86,10 +65,18 @@ class DeepSpeedCallback(TrainerCallback):
             check_packed_apart(self.trainer.accelerator.unwrap_model(self.trainer.model))
 
 
-def train(config: TrainRun, data: TokenisedData, staged: Path | None, reporter: ProgressReporter) -> None:
+def train(
+    config: TrainRun,
+    data: TokenisedData,
+    staged: Path | None,
+    reporter: ProgressReporter,
+    bounds: Bounds | None = None,
+    lost_at: float | None = None,
+) -> Outcome:
     """Train on this worker, from the last complete checkpoint if there is one; rank 0 saves the model to `staged`.
 
-    Without `staged` the checkpoints are all that is left of it.
+    Without `staged` the checkpoints are all that is left of it. `bounds` may end it early; `lost_at` is when workers
+    were lost in whose place these are, by the monotonic clock.
 
     Raises RunError with what a user can do about it.
     """
@@ -97,12 +84,14 @@ def train(config: TrainRun, data: TokenisedData, staged: Path | None, reporter: 
     if config.deepspeed is not None:
         zero.prepare(config.deepspeed)
     data = data.here()
+    outcome = Outcome()
+    fit = functools.partial(_train, bounds=bounds, lost_at=lost_at, outcome=outcome)
     if data.domain is None:
-        trainer, setup = _train(config, data, reporter, stages.ONLY)
+        trainer, setup = fit(config, data, reporter, stages.ONLY)
     else:
-        trainer, setup = domain.train(config, data, reporter, _train)
+        trainer, setup = domain.train(config, data, reporter, fit, lambda: outcome.partial)
     if staged is None:
-        return
+        return outcome
     weights = zero.whole_weights(trainer) if zero.spreads_weights(config.deepspeed) else None
     if trainer.is_world_process_zero():
         reporter.update(stage="saving the model")
@@ -111,10 +100,20 @@ def train(config: TrainRun, data: TokenisedData, staged: Path | None, reporter: 
             model = model.policy
         base = storage.model_path(config.model)
         save_model(model, setup.tokenizer, staged, str(base), weights, merge=config.output.merge)
+    return outcome
 
 
-def _train(config: TrainRun, data: TokenisedData, reporter: ProgressReporter, stage: Stage) -> tuple[Trainer, Setup]:
-    """Train a stage to its end, from its last complete checkpoint if there is one."""
+def _train(
+    config: TrainRun,
+    data: TokenisedData,
+    reporter: ProgressReporter,
+    stage: Stage,
+    *,
+    bounds: Bounds | None,
+    lost_at: float | None,
+    outcome: Outcome,
+) -> tuple[Trainer, Setup]:
+    """Train a stage to its end, from its last complete checkpoint if there is one; `outcome` takes up how it ended."""
     store = checkpoints.store(config.checkpoints.uri)
     store.prepare()
     group.wait_for_all()
@@ -122,6 +121,8 @@ def _train(config: TrainRun, data: TokenisedData, reporter: ProgressReporter, st
     # Before the model, and kept: with ZeRO-3 each worker then loads its part of the weights only.
     common = TrainingArguments(**arguments)
     resume = readable = store.latest(data.fingerprint)
+    if group.is_first():
+        skipped.report(store.skipped(), reporter)
     if resume is not None:
         zero.check_resumable(resume.path, config.deepspeed, common.world_size)
         if config.deepspeed is not None and zero.is_spread_otherwise(resume.path, common.world_size):
@@ -131,16 +132,30 @@ def _train(config: TrainRun, data: TokenisedData, reporter: ProgressReporter, st
     trainer = recipes.find(data.task, config.method.type).trainer(setup)
     ledger = open_ledger(config, resume, store)
     timeline = _equip(trainer, setup, data, reporter, stage, ledger)
-    measuring = Measuring(trainer, setup.tokenizer, config, ledger, store, reporter, resume, stage.before)
+    ending = Ending(bounds, has_weights=resume is not None or stage.start is not None) if bounds else None
+    hurries = (lambda: ending.hurries) if ending else (lambda: False)
+    measuring = Measuring(trainer, setup.tokenizer, config, ledger, store, reporter, resume, stage.before, hurries)
     measuring.attach(timeline)
-    trainer.add_callback(CheckpointCallback(config, store, data.fingerprint, reporter, measuring, stage.before))
+    if ending is not None:
+        trainer.add_callback(ending)
+    trainer.add_callback(LivingCallback())
+    saving = CheckpointCallback(
+        config, store, data.fingerprint, reporter, measuring, stage.before, beside=bounds is not None
+    )
+    trainer.add_callback(saving)
     if trainer.is_world_process_zero():
         reporter.update(state="Running", stage=stage.title)
         if stage.resumes:
             reporter.update(resumed_from_step=stage.before + (resume.step if resume else 0))
+            if lost_at is not None:
+                trainer.add_callback(Recovered(reporter, lost_at, resume.step if resume else 0, stage.before))
     if readable is not None and readable is not resume:
         trainer.add_callback(universal.ForgettingCallback(readable))
-    _run(trainer, readable, store, measuring)
+    _run(trainer, readable, store, measuring, ending, saving.completion)
+    step, total = trainer.state.global_step, trainer.state.max_steps
+    left = stage.after > 0 or (step < total and not ledger.stopped)
+    over = ending is not None and ending.over
+    outcome.note(stage.before + step, stage.before + total + stage.after, partial=over and left)
     return trainer, setup
 
 
@@ -208,20 +223,33 @@ def _equip(
     )
 
 
-def _run(trainer: Trainer, resume: Checkpoint | None, store: CheckpointStore, measuring: Measuring) -> None:
+def _run(
+    trainer: Trainer,
+    resume: Checkpoint | None,
+    store: CheckpointStore,
+    measuring: Measuring,
+    ending: Ending | None,
+    completion: Completion,
+) -> None:
     try:
-        with suppress(NothingLeftError):
+        with suppress(NothingLeftError), life.working():
             trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
+        completion.wait()
+        if ending is not None:
+            ending.finish(trainer.state.global_step)
         measuring.finish()
     except RunError:
         raise
     except Exception as error:
-        full = StorageFullError.caused_by(
+        found = storage_error(
             error, f"checkpoint {trainer.state.global_step} was written to {store.uri} (complete ones are kept)"
         )
-        if full is None:
+        if found is None:
             raise
-        raise full from error
+        raise found from error
     finally:
+        completion.settle()
+        if ending is not None:
+            ending.close()
         measuring.close()
         store.clear()

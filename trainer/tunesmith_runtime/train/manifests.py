@@ -41,15 +41,28 @@ class Manifest:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def holds(self, folder: Path) -> bool:
-        """Return whether the folder has every file just as it was written."""
-        try:
-            return all(
-                (folder / name).stat().st_size == record.size and _digest(folder / name) == record.sha256
-                for name, record in self.files.items()
-            )
-        except OSError:
-            return False
+    def damage(self, folder: Path) -> str | None:
+        """Return what is wrong with the files in the folder, None when they are just as they were written."""
+        for name, record in self.files.items():
+            file = folder / name
+            try:
+                size = file.stat().st_size
+                if size != record.size:
+                    return f"{name} has {size} bytes, and {record.size} were written"
+                if _digest(file) != record.sha256:
+                    return f"{name} is not what was written: its SHA-256 differs"
+            except FileNotFoundError:
+                return f"{name} is missing"
+            except OSError as error:
+                return f"{name} cannot be read: {error.strerror}"
+        return None
+
+
+def unreadable(folder: Path) -> str:
+    """Return why a folder has no manifest that can be read."""
+    if (folder / MANIFEST).is_file():
+        return f"{MANIFEST} cannot be read"
+    return f"{MANIFEST} is missing: it was never completed"
 
 
 def records(folder: Path) -> dict[str, FileRecord]:

@@ -1,7 +1,7 @@
 """Measures the checkpoints of a run, stops it when it no longer gets better, and brings the best weights back."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tunesmith_runtime.train.ledger import Ledger
 from tunesmith_runtime.train.live_measuring import measure_live
 from tunesmith_runtime.train.measurable import read_suites
 from tunesmith_runtime.train.precision import Precision
+from tunesmith_runtime.train.recovery import life
 from tunesmith_runtime.train.room import has_room
 from tunesmith_runtime.train.stopping import Rule, sentence
 from tunesmith_runtime.train.timing import Timeline
@@ -77,8 +78,12 @@ class Measuring(TrainerCallback):
         reporter: ProgressReporter,
         resume: Checkpoint | None = None,
         before: int = 0,
+        hurries: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take what a worker has; `before` are the optimizer steps of the run that came before this training."""
+        """Take what a worker has; `before` are the optimizer steps of the run that came before this training.
+
+        `hurries` says that training is being ended, so that there is no time to measure the checkpoint that is saved.
+        """
         self.ledger = ledger
         self._trainer = trainer
         self._tokenizer = tokenizer
@@ -87,6 +92,7 @@ class Measuring(TrainerCallback):
         self._reporter = reporter
         self._resume = resume
         self._before = before
+        self._hurries = hurries
         self._wanted = bool(config.evaluation and config.evaluation.suites)
         self._suites: Sequence[LoadedSuite] = ()
         self._process: CheckpointProcess | None = None
@@ -100,9 +106,13 @@ class Measuring(TrainerCallback):
         save = self._trainer._save_checkpoint
 
         def measured(*arguments: Any, **options: Any) -> None:
-            with timeline.section("evaluation"):
-                self._before_save()
-            save(*arguments, **options)
+            if self._hurries():
+                self._put_off()
+            else:
+                with timeline.section("evaluation"):
+                    self._before_save()
+            with life.working():
+                save(*arguments, **options)
             if self._trainer.is_world_process_zero():
                 state = self._trainer.state
                 self.ledger.save(Path(self._trainer.args.output_dir, f"checkpoint-{state.global_step}"))
@@ -114,9 +124,17 @@ class Measuring(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure the checkpoint that training goes on from when that was cut off; report what is known of it."""
-        if self._resume is not None and self.ledger.awaited == self._resume.step:
+        ledger = self.ledger
+        if self._resume is not None and ledger.owed == self._resume.step:
+            ledger.owed = None
+            if args.eval_strategy != "no":
+                self._trainer.evaluate()
+            self._before_save()
+        if self._resume is not None and ledger.awaited == self._resume.step:
             self._take(self._leader.find(self._between))
             self._begin(self._resume.step, self._resume.path)
+        elif ledger.awaited is not None:
+            self._begin_before(ledger.awaited)
         if self.ledger.best:
             self._report()
 
@@ -149,7 +167,8 @@ class Measuring(TrainerCallback):
 
         Raises RunError when they are no longer there.
         """
-        self._wait()
+        if not self._hurries():
+            self._wait()
         ledger, step = self.ledger, self._trainer.state.global_step
         if ledger.rule is None:
             return
@@ -162,6 +181,13 @@ class Measuring(TrainerCallback):
         """End what is being measured."""
         if self._process is not None:
             self._process.close()
+
+    def _put_off(self) -> None:
+        """Leave what is to be measured to the attempt that goes on from this checkpoint."""
+        state = self._trainer.state
+        due = state.global_step % self._config.checkpoints.every_steps == 0 or state.global_step >= state.max_steps
+        if due and not self.ledger.stopped:
+            self.ledger.owed = state.global_step
 
     def _before_save(self) -> None:
         ledger, state = self.ledger, self._trainer.state
@@ -194,9 +220,18 @@ class Measuring(TrainerCallback):
             self._process = self._process or CheckpointProcess(self._config, self._precision)
             self._process.start(step, checkpoint)
 
+    def _begin_before(self, step: int) -> None:
+        """Begin again to measure a checkpoint before the one that training goes on from, if it is still there."""
+        there = self._leader.find(lambda: [(step, {})] if self._store.fetch(step) is not None else [])
+        if there:
+            self._begin(step, self._store.folder_of(step))
+        else:
+            self.ledger.awaited = None
+
     def _wait(self) -> None:
         if self._underway:
-            self._take(self._leader.find(lambda: self._collected(wait=True)))
+            with life.working():
+                self._take(self._leader.find(lambda: self._collected(wait=True)))
 
     def _collected(self, *, wait: bool) -> list[Found]:
         found = self._process.collect(wait=wait) if self._process is not None else None

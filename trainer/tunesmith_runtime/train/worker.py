@@ -9,10 +9,12 @@ import sys
 import time
 
 from tunesmith_api.contract import RAY_ADDRESS_VARIABLE, RunConfig, TrainRun
+from tunesmith_api.placement import OBJECT_STORE_BYTES, devices
 from tunesmith_runtime import process
 from tunesmith_runtime.errors import ConfigError, RunError
 from tunesmith_runtime.train import environment
-from tunesmith_runtime.train.address import OBJECT_STORE_BYTES, HeadAddress, devices, pod_ip
+from tunesmith_runtime.train.address import HeadAddress, pod_ip
+from tunesmith_runtime.train.recovery.pod import PodFiles
 
 POLL_SECONDS = 1.0
 # How long the head may not answer before it counts as gone.
@@ -31,7 +33,10 @@ def join(config: RunConfig) -> int:
         if head is None:
             raise ConfigError(f"a worker needs ${RAY_ADDRESS_VARIABLE}, the address of its run's head")
         environment.prepare(config)
-        _join(config, head)
+        pod = PodFiles.of(config.run)
+        pod.clear()
+        with process.finishing(pod.ask_to_end, config.limits.grace_seconds):
+            _join(config, head, pod)
     except RunError as error:
         print(f"error: {error.message}", file=sys.stderr, flush=True)  # noqa: T201 - the pod's log
         process.leave_last_words(error.message)
@@ -39,13 +44,16 @@ def join(config: RunConfig) -> int:
     return 0
 
 
-def _join(config: TrainRun, head: HeadAddress) -> None:
+def _join(config: TrainRun, head: HeadAddress, pod: PodFiles) -> None:
     _say(f"waiting for the head at {head}")
     while not head.answers():
         time.sleep(POLL_SECONDS)
     for _ in range(STARTS):
         _say(f"joining {head}")
-        code = _lend(config, head)
+        code = _lend(config, head, pod)
+        if process.is_ending():
+            _say("told to end: this pod's part of a checkpoint is saved")
+            return
         if code is None:
             _say("the head is gone: nothing is left to do")
             return
@@ -54,13 +62,18 @@ def _join(config: TrainRun, head: HeadAddress) -> None:
     raise RunError(f"Ray did not stay up beside the head at {head}: it was started {STARTS} times")
 
 
-def _lend(config: TrainRun, head: HeadAddress) -> int | None:
-    """Run Ray until it ends or the head is gone; return its exit code, or None when the head is gone."""
+def _lend(config: TrainRun, head: HeadAddress, pod: PodFiles) -> int | None:
+    """Run Ray until it ends or the head is gone; return its exit code, or None when the head is gone.
+
+    When the pod is told to end, while training can still save a checkpoint, Ray runs until that is done.
+    """
     # A process group of its own, so that all of Ray can be ended, and nothing else.
     ray = subprocess.Popen(_command(config, head), process_group=0)
     try:
         seen = time.monotonic()
         while time.monotonic() - seen < GONE_SECONDS:
+            if process.is_ending() and not pod.trains():
+                return None
             if (code := ray.poll()) is not None:
                 return code if head.answers() else None
             if head.answers():

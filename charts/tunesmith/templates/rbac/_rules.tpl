@@ -4,6 +4,10 @@
 - apiGroups: [tunesmith.dev]
   resources: [finetunejobs, evaljobs, modelserves]
   verbs: [get, list, watch]
+# It deletes those that have ended, ttlSecondsAfterFinished later.
+- apiGroups: [tunesmith.dev]
+  resources: [finetunejobs, evaljobs]
+  verbs: [delete]
 - apiGroups: [tunesmith.dev]
   resources: [finetunejobs/status, evaljobs/status, modelserves/status]
   verbs: [get, patch]
@@ -21,6 +25,30 @@
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
   verbs: [get, list, watch, create, patch, delete]
+{{- if ne .Values.backend "native" }}
+# What KubeRay makes pods of.
+- apiGroups: [ray.io]
+  resources: [rayjobs]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.gangs.kueue.enabled }}
+# Why Kueue holds a run back.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [get, list, watch]
+{{- end }}
+{{- if .Values.gangs.volcano.enabled }}
+# Pods that are scheduled together, by Volcano.
+- apiGroups: [scheduling.volcano.sh]
+  resources: [podgroups]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.gangs.coscheduling.enabled }}
+# Pods that are scheduled together, by the coscheduling plugin.
+- apiGroups: [scheduling.x-k8s.io]
+  resources: [podgroups]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 # The token of a run's Ray cluster. No secret is ever read.
 - apiGroups: [""]
   resources: [secrets]

@@ -29,8 +29,12 @@ from tunesmith_runtime.train.stages import FIRST, SECOND, Stage
 Fit = Callable[[TrainRun, TokenisedData, ProgressReporter, Stage], tuple[Trainer, Setup]]
 
 
-def train(config: TrainRun, data: TokenisedData, reporter: ProgressReporter, fit: Fit) -> tuple[Trainer, Setup]:
+def train(
+    config: TrainRun, data: TokenisedData, reporter: ProgressReporter, fit: Fit, over: Callable[[], bool]
+) -> tuple[Trainer, Setup]:
     """Train both stages on this worker; `fit` is one training. Return what the second one ends with.
+
+    When `over` says so after the first one, because the time is, return what that ends with.
 
     What an earlier attempt has done stands: the first stage is not trained again, nor are the pairs judged again. The
     second stage begins with the last checkpoint of the first one and keeps its own checkpoints in a folder below.
@@ -45,7 +49,9 @@ def train(config: TrainRun, data: TokenisedData, reporter: ProgressReporter, fit
     if first is None:
         after = _steps(config.training, settings, len(domain.rows.dataset()))
         stage = Stage(FIRST, after=after)
-        trainer = fit(config, replace(data, domain=None), reporter, stage)[0]
+        trainer, setup = fit(config, replace(data, domain=None), reporter, stage)
+        if over():
+            return trainer, setup
         if decided is None:
             if group.is_first():
                 reporter.update(stage="judging the pairs of the domain")
@@ -54,7 +60,7 @@ def train(config: TrainRun, data: TokenisedData, reporter: ProgressReporter, fit
             )
             if group.is_first():
                 decision.write(folder, decided, examples)
-        del trainer
+        del trainer, setup
         _free_memory()
         group.wait_for_all()  # what they have cleared away must not be what another one fetches
         first = store.fetch(decided.step)

@@ -12,6 +12,7 @@ from tunesmith_runtime.errors import RunError
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import environment
 from tunesmith_runtime.train.inputs import TokenisedData
+from tunesmith_runtime.train.recovery.attempt import Attempt, NothingLearntError, Outcome
 from tunesmith_runtime.train.tuning.course import forget_losers
 from tunesmith_runtime.train.tuning.drawing import run_of
 from tunesmith_runtime.train.tuning.table import Table, Trial
@@ -33,31 +34,36 @@ class NoTrialError(RunError):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run has trained: with which settings, and what it said of itself."""
+    """What a run has trained: with which settings, what it said of itself, and how it ended."""
 
     config: TrainRun
     document: ProgressDocument
+    outcome: Outcome
 
 
-def tune(config: TrainRun, data: TokenisedData, staged: Path, reporter: ProgressReporter) -> Trained:
+def tune(config: TrainRun, data: TokenisedData, staged: Path, reporter: ProgressReporter, attempt: Attempt) -> Trained:
     """Run the trials and leave the model of the best one's best checkpoint in `staged`; return that trial.
 
-    What an earlier attempt has done is not done again. Raises RunError.
+    What an earlier attempt has done is not done again. A search whose time is over is partial. Raises RunError.
     """
     from tunesmith_runtime.train.tuning.search import search
 
     table = Table.open(config, data.fingerprint)
-    search(config, data, table, reporter)
+    undone = bool(table.left())
+    search(config, data, table, reporter, attempt)
+    seconds = attempt.seconds_left
+    over = undone and seconds is not None and seconds <= 0
     best = table.best()
     if best is None:
-        raise NoTrialError(table)
+        raise NothingLearntError if over else NoTrialError(table)
     forget_losers(config, table, all_of_them=True)
     reporter.update(stage="saving the model", tuning=table.status(), ending=_sentence(table, best))
     chosen = run_of(config, best.number, best.values)
     document = _save(chosen, best, data, staged)
     reporter.update(best=document.best)
     own = {"method": chosen.method, "training": chosen.training, "checkpoints": chosen.checkpoints}
-    return Trained(config.model_copy(update=own), document)
+    outcome = Outcome(best.steps, best.total_steps, partial=over)
+    return Trained(config.model_copy(update=own), document, outcome)
 
 
 def _save(chosen: TrainRun, best: Trial, data: TokenisedData, staged: Path) -> ProgressDocument:

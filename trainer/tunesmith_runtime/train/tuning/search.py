@@ -10,10 +10,11 @@ from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 
 from tunesmith_api.contract import RunFailure, TrainRun
+from tunesmith_api.placement import devices, trials_at_once
 from tunesmith_runtime.progress import ProgressReporter
-from tunesmith_runtime.train.address import devices, trials_at_once
 from tunesmith_runtime.train.cluster import cluster
 from tunesmith_runtime.train.inputs import TokenisedData
+from tunesmith_runtime.train.recovery.attempt import Attempt
 from tunesmith_runtime.train.tuning import trial as trials
 from tunesmith_runtime.train.tuning.course import Course
 from tunesmith_runtime.train.tuning.drawing import run_of
@@ -25,10 +26,13 @@ from tunesmith_runtime.train.tuning.table import Table
 RESTARTS = 3
 
 
-def search(config: TrainRun, data: TokenisedData, table: Table, reporter: ProgressReporter) -> None:
-    """Run the trials of the table that are not over, until they are or no further one may begin. Raises RunError."""
-    left = table.left()
-    if not left or table.is_out_of_time:
+def search(config: TrainRun, data: TokenisedData, table: Table, reporter: ProgressReporter, attempt: Attempt) -> None:
+    """Run the trials of the table that are not over, until they are or no further one may begin.
+
+    When the attempt's time is over, those that run end where they are. Raises RunError.
+    """
+    left, seconds = table.left(), attempt.seconds_left
+    if not left or table.is_out_of_time or (seconds is not None and seconds <= 0):
         return
     job = trials.Job(
         configs={each.number: run_of(config, each.number, each.values).model_dump_json(by_alias=True) for each in left},
@@ -47,6 +51,7 @@ def search(config: TrainRun, data: TokenisedData, table: Table, reporter: Progre
                 search_alg=InOrder(trials_at_once(config), lambda: table.is_out_of_time),
                 scheduler=scheduler(config, table),
                 reuse_actors=True,  # a new process takes seconds for its libraries
+                time_budget_s=seconds,
             ),
             run_config=tune.RunConfig(
                 name=f"{config.run.name}-a{config.run.attempt}",
