@@ -254,7 +254,6 @@ _FINE_TUNE_JOB: Object = RUN | {
     "checkpoints": {"uri": "pvc://models/bot-checkpoints", "everySteps": 5, "keep": 3},
     "output": {"uri": "pvc://models/bot", "merge": True},
     "workers": 2,
-    "minWorkers": 1,
     "backend": "kuberay",
     "queue": {"name": "research", "gang": "kueue"},
     "runPolicy": {
@@ -300,6 +299,13 @@ _MEASURED: Object = {
         "earlyStopping": {"metric": "facts/f1", "patience": 2, "minDelta": 0.5},
     },
     "output": {"uri": "pvc://models/bot"},
+}
+_ELASTIC: Object = {
+    "model": {"uri": "pvc://models/base"},
+    "data": {"train": [{"name": "tickets", "uri": "pvc://data/train.jsonl", "format": "messages"}]},
+    "output": {"uri": "pvc://models/bot"},
+    "workers": 4,
+    "minWorkers": 2,
 }
 _TUNED: Object = {
     "model": {"uri": "pvc://models/base"},
@@ -474,7 +480,7 @@ _MODEL_SERVE: Object = RUN | {
 _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 
 _SPECS: dict[Kind, tuple[Object, ...]] = {
-    "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, _MEASURED, _TUNED, *_METHODS),
+    "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, _MEASURED, _TUNED, _ELASTIC, *_METHODS),
     "EvalJob": (_EVAL_JOB, _BY_URI, _GATED),
     "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI),
 }
