@@ -3,9 +3,12 @@
 import asyncio
 import itertools
 import logging
+import os
 import signal
+import threading
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +27,7 @@ from tunesmith_operator.controller.dependents import Dependents
 from tunesmith_operator.controller.election import Lease, lead
 from tunesmith_operator.controller.guests import KubeRay
 from tunesmith_operator.controller.health import Health, application
+from tunesmith_operator.controller.hearing import DeafError, until_ended
 from tunesmith_operator.controller.queue import WorkQueue
 from tunesmith_operator.controller.reconciler import Reconciler
 from tunesmith_operator.controller.summary import Summary
@@ -141,9 +145,10 @@ class Operator:
             tasks += [asyncio.create_task(self._worker()) for _ in range(self._options.concurrency)]
             watcher = asyncio.create_task(self._watch())
             done, _ = await asyncio.wait([watcher, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            self._told_to_stop = watcher in done
+            with suppress(DeafError):
+                for task in done:
+                    task.result()
+                self._told_to_stop = watcher in done
         finally:
             for task in tasks:
                 task.cancel()
@@ -165,7 +170,7 @@ class Operator:
         settings.scanning.disabled = True
         while True:
             try:
-                await kopf.operator(
+                watches = kopf.operator(
                     registry=registry,
                     settings=settings,
                     # Without one kopf asks for the name of the user, whom a container does not know.
@@ -174,6 +179,12 @@ class Operator:
                     clusterwide=not self._options.namespaces,
                     namespaces=self._options.namespaces,
                 )
+                await until_ended(asyncio.create_task(watches))
+            except DeafError:
+                log.error("kopf has stopped to watch and does not end; the operator ends, to be started again")
+                # Should kopf's tasks keep even the process.
+                threading.Timer(PREFLIGHT_SECONDS, os._exit, (1,)).start()
+                raise
             except Exception as error:
                 # kopf gives up on an API server that is away for long; the operator does not.
                 log.error("kopf's watch ended: %s; starting it again in %.0f s", error, PREFLIGHT_SECONDS)
