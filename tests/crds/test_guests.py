@@ -33,9 +33,10 @@ def mirror(api: Api, changed: Callable[[Object], None]) -> Callable[[str], list[
 
 
 def test_ray_jobs_are_mirrored(ray: Server) -> None:
+    body = ray_job(name=f"bot-{uuid4().hex[:8]}")
+
     async def story() -> None:
         seen: asyncio.Queue[str] = asyncio.Queue()
-        body = ray_job(name=f"bot-{uuid4().hex[:8]}")
         async with api_of(ray) as api, asyncio.timeout(SECONDS):
             guest = Guest(api, ("RayJob",), mirror(api, lambda each: seen.put_nowait(each["metadata"]["name"])))
             task = asyncio.create_task(guest.run())
@@ -53,7 +54,9 @@ def test_ray_jobs_are_mirrored(ray: Server) -> None:
             await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(story())
-    assert ray.send("GET", path("v1")).body["items"] == []
+    # Deleted in the foreground; this server has nobody who deletes the pods and takes the finalizer away.
+    left = [each["metadata"] for each in ray.send("GET", path("v1")).body["items"]]
+    assert all("deletionTimestamp" in each for each in left if each["name"] == body["metadata"]["name"])
 
 
 def test_a_kind_that_is_not_served_keeps_nobody_waiting(server: Server) -> None:

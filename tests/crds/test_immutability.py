@@ -35,6 +35,8 @@ OTHER: dict[str, Any] = {
     "batchSize": 1,
     "report": {"uri": "pvc://reports/elsewhere"},
     "workers": 7,
+    "backend": "native",
+    "queue": {"gang": "volcano"},
     "resources": {"gpu": 2},
     "podTemplate": {"labels": {"team": "other"}},
     "secretRefs": [{"name": "other"}],
@@ -146,7 +148,7 @@ def test_a_started_job_as_it_is_and_its_status_may_be_written(server: Server, jo
 
 @pytest.mark.parametrize(("kind", "name"), FIXED)
 def test_where_the_server_takes_the_change_the_operator_refuses_it_in_the_same_words(kind: Kind, name: str) -> None:
-    manifest = whole(kind)[0]
+    manifest = changed(whole(kind)[0], "runPolicy", ABSENT)  # which would suspend or end it
     if name == "tuning":  # trials train by themselves
         manifest = changed(manifest, "deepspeed", ABSENT)
     started, other = parse(manifest), parse(changed(manifest, name, OTHER[name]))
