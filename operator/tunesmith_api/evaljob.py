@@ -113,6 +113,23 @@ class MetricResult(StatusModel):
     baseline: float | None = Field(default=None, description="The baseline's value.")
     delta: float | None = Field(default=None, description="value - baseline.")
     n: int = Field(ge=0, description="Samples it is computed from.")
+    stderr: float | None = Field(
+        default=None, ge=0, description="Standard error of the value: how much it would vary on other samples."
+    )
+    ci95: tuple[float, ...] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="Lower and upper bound of the value's 95% interval: Wilson's for shares, else the bootstrap's.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    p_value: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="How often chance alone would make target and baseline differ as much on these samples: McNemar's "
+        "exact test for shares, else approximate randomisation; over all metrics corrected by Holm's method.",
+    )
 
 
 class GateResult(StatusModel):

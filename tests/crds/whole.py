@@ -167,7 +167,18 @@ EVAL_JOB_STATUS: Object = JOB_STATUS | {
     "target": MODEL,
     "baseline": MODEL,
     "percent": 50,
-    "results": [{"metric": "facts/f1", "value": 0.5, "baseline": 0.25, "delta": 0.25, "n": 10}],
+    "results": [
+        {
+            "metric": "facts/f1",
+            "value": 0.5,
+            "baseline": 0.25,
+            "delta": 0.25,
+            "n": 10,
+            "stderr": 0.1,
+            "ci95": [0.3, 0.7],
+            "pValue": 0.04,
+        }
+    ],
     "gates": [{"metric": "facts/f1", "passed": True, "message": "facts/f1 is 0.5 and meets min 0.4"}],
     "report": "pvc://reports/bot/report.html",
 }

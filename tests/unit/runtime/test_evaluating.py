@@ -106,6 +106,12 @@ def test_target_and_baseline_are_measured_judged_and_published(
     assert metrics["qa/f1"].baseline == 0
     assert metrics["qa/f1"].delta == 1
     assert (metrics["qa/f1"].n, metrics["texts/perplexity"].n) == (4, 2)
+    # Four of four is no certainty, and four questions cannot tell two models apart.
+    assert metrics["qa/exactMatch"].ci95 == pytest.approx((0.51, 1.0), abs=0.01)
+    assert metrics["qa/exactMatch"].stderr == 0
+    assert (metrics["qa/exactMatch"].p_value or 0) > 0.5, "McNemar's 0.125, corrected for eight metrics"
+    low, high = metrics["texts/perplexity"].ci95 or ()
+    assert low <= metrics["texts/perplexity"].value <= high
     assert result.target.digest == "sha256:target"
     assert result.baseline is not None
     assert result.baseline.digest == "sha256:other"
@@ -124,6 +130,7 @@ def test_target_and_baseline_are_measured_judged_and_published(
     summary = json.loads((folder / "results.json").read_text())
     assert summary["verdict"] == "Failed"
     assert summary["results"] == [each.to_json() for each in result.results]
+    assert summary["minimumDetectableEffects"].keys() == metrics.keys()
     first = lines(folder / "samples/qa.target.jsonl")[0]
     assert first == {
         "index": 0,
@@ -151,6 +158,9 @@ def test_the_report_says_it_all_and_loads_nothing(
     for words in ("support-eval", "Failed", "qa/f1 is 1 and meets min 0.9", "texts/perplexity is ", "misses max 1.5"):
         assert words in page.text
     for words in (
+        "95% interval",
+        "0.5101 – 1",
+        "Detectable",
         "Worst",
         "Most improved",
         "All samples",
@@ -167,7 +177,7 @@ def test_the_report_says_it_all_and_loads_nothing(
 def test_without_gates_and_baseline_a_completed_evaluation_passes(tmp_path: Path, tiny_path: Path) -> None:
     result = run(tmp_path, tiny_path)
     assert result.baseline is None
-    assert all(each.baseline is None and each.delta is None for each in result.results)
+    assert all(each.baseline is None and each.delta is None and each.p_value is None for each in result.results)
     page = Page(tmp_path / "out/report/report.html")
     assert "Passed" in page.text
     assert "Most improved" not in page.text
@@ -175,7 +185,7 @@ def test_without_gates_and_baseline_a_completed_evaluation_passes(tmp_path: Path
 
 def test_a_model_compared_with_itself_is_measured_once_and_no_better(tmp_path: Path, tiny_path: Path) -> None:
     result = run(tmp_path, tiny_path, baseline={"uri": f"file://{tiny_path}/"})
-    assert all(each.delta == 0 for each in result.results)
+    assert all((each.delta, each.p_value) == (0, 1) for each in result.results)
     assert ProgressReporter(tmp_path / "progress.json").read().samples == SampleProgress(done=6, total=6)
 
 

@@ -5,7 +5,7 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
 from tunesmith_api.metrics import GoldenMetric
-from tunesmith_runtime.evaluate.text_metrics import Scores, exact_match, normalize_answer, score, token_f1
+from tunesmith_runtime.evaluate.text_metrics import exact_match, normalize_answer, score, token_f1
 
 ANSWERS = ["The sky is blue today.", "eight legs", "", "It goes round the earth in a month"]
 REFERENCES = [
@@ -57,7 +57,8 @@ def test_exact_match_and_f1_by_hand(answer: str, references: list[str], exact: f
 
 def test_the_corpus_value_is_the_mean_of_the_samples() -> None:
     result = score(["Paris", "in Paris, France"], [["Paris"], ["Paris"]], ["exactMatch", "f1"])
-    assert result == Scores({"exactMatch": 0.5, "f1": 0.75}, ({"exactMatch": 1, "f1": 1}, {"exactMatch": 0, "f1": 0.5}))
+    assert result.corpus == {"exactMatch": 0.5, "f1": 0.75}
+    assert result.samples == ({"exactMatch": 1, "f1": 1}, {"exactMatch": 0, "f1": 0.5})
 
 
 def test_bleu_and_chrf_are_sacrebleus_with_as_many_references_as_each_sample_has() -> None:

@@ -16,6 +16,7 @@ from tunesmith_runtime import storage
 from tunesmith_runtime.evaluate.reading import read_suite
 from tunesmith_runtime.evaluate.report import Evaluation, MeasuredSuite, render
 from tunesmith_runtime.evaluate.samples import LoadedSuite, Sample
+from tunesmith_runtime.evaluate.statistics import Comparison, compare, corrected, estimate
 from tunesmith_runtime.progress import ProgressReporter
 
 REPORT = "report.html"
@@ -106,6 +107,7 @@ def _judged(
     left_out: Sequence[str],
 ) -> Evaluation:
     results: list[MetricResult] = []
+    comparisons: dict[str, Comparison] = {}
     notes = list(left_out)
     for measured in suites:
         for metric, value in measured.target.metrics.items():
@@ -117,9 +119,23 @@ def _judged(
             if not math.isfinite(value):
                 notes.append(f"The target's {name} is {_words(value)}, and the metric is left out.")
                 continue
-            delta = None if base is None else value - base
-            samples = len(measured.target.samples)
-            results.append(MetricResult(metric=name, value=value, baseline=base, delta=delta, n=samples))
+            sure = estimate(measured.target.summands[metric])
+            if measured.baseline and base is not None:
+                compared = compare(measured.target.summands[metric], measured.baseline.summands[metric])
+                comparisons |= {name: compared} if compared else {}
+            results.append(
+                MetricResult(
+                    metric=name,
+                    value=value,
+                    baseline=base,
+                    delta=None if base is None else value - base,
+                    n=len(measured.target.samples),
+                    stderr=sure.stderr if sure else None,
+                    ci95=(sure.low, sure.high) if sure else None,
+                )
+            )
+    p_values = corrected({name: each.p_value for name, each in comparisons.items()})
+    results = [result.model_copy(update={"p_value": p_values.get(result.metric)}) for result in results]
     gated = [gate.metric for gate in config.gates]
     results.sort(key=lambda result: result.metric not in gated)
     verdict, outcomes = judge(config.gates, results)
@@ -131,6 +147,7 @@ def _judged(
         results=tuple(results),
         verdict=verdict,
         gates=outcomes,
+        detectable={name: each.detectable for name, each in comparisons.items() if each.detectable is not None},
         notes=tuple(notes),
     )
 
@@ -165,6 +182,7 @@ def _write(evaluation: Evaluation, folder: Path) -> None:
         "results": [result.to_json() for result in evaluation.results],
         "target": evaluation.target.to_json(),
         "baseline": evaluation.baseline.to_json() if evaluation.baseline else None,
+        "minimumDetectableEffects": evaluation.detectable,
         "notes": evaluation.notes,
     }
     (folder / RESULTS).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -45,7 +45,7 @@ def run(
             zip(records, answers, accepted, scores.samples, strict=True)
         )
     )
-    return SuiteResult(scores.corpus, samples)
+    return SuiteResult(scores.corpus, samples, scores.summands)
 
 
 def prompts(records: Sequence[TextRecord], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

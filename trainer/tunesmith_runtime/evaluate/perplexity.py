@@ -12,6 +12,7 @@ from tunesmith_api.suites import PerplexitySuite
 from tunesmith_runtime.data.records import Completion, Conversation, PlainText, Record, shown_prompt
 from tunesmith_runtime.data.tokenizing import IGNORED, Tokens, plain_text, tokenize
 from tunesmith_runtime.evaluate.samples import SuiteResult, TextSample
+from tunesmith_runtime.evaluate.statistics import exp_of_mean
 
 # Characters of a text that its sample keeps.
 SHOWN = 200
@@ -57,7 +58,8 @@ def run(
         TextSample(index, _start(record), each.nll, each.tokens)
         for index, (record, each) in enumerate(zip(records, likelihoods, strict=True))
     )
-    return SuiteResult({"perplexity": perplexity(likelihoods)}, samples)
+    summands = exp_of_mean([each.nll for each in likelihoods], [each.tokens for each in likelihoods])
+    return SuiteResult({"perplexity": perplexity(likelihoods)}, samples, {"perplexity": summands})
 
 
 def perplexity(likelihoods: Sequence[Likelihood]) -> float:

@@ -1,6 +1,6 @@
 """The report: one HTML file that opens from disk, in light and in dark."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -36,7 +36,11 @@ class MeasuredSuite:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that the report says. `notes` are sentences on what is missing and why."""
+    """All that the report says.
+
+    `detectable` is, by metric, the least difference from the baseline that so many samples would show in four of five
+    evaluations. `notes` are sentences on what is missing and why.
+    """
 
     run: RunIdentity
     target: PublishedModel
@@ -45,6 +49,7 @@ class Evaluation:
     results: tuple[MetricResult, ...]
     verdict: Verdict
     gates: tuple[GateResult, ...]
+    detectable: Mapping[str, float]
     notes: tuple[str, ...]
 
 
@@ -53,9 +58,12 @@ class _MetricRow:
     name: str
     description: str
     value: str
+    interval: str
     baseline: str
     delta: str
     direction: str
+    p_value: str
+    detectable: str
     n: int
 
 
@@ -104,20 +112,23 @@ def render(evaluation: Evaluation) -> str:
         .get_template("report.html.j2")
         .render(
             evaluation=evaluation,
-            metrics=[_metric_row(result) for result in evaluation.results],
+            metrics=[_metric_row(result, evaluation.detectable) for result in evaluation.results],
             suites=[_suite_view(measured, evaluation.results) for measured in evaluation.suites],
         )
     )
 
 
-def _metric_row(result: MetricResult) -> _MetricRow:
-    base = result.baseline
+def _metric_row(result: MetricResult, detectable: Mapping[str, float]) -> _MetricRow:
+    base, least = result.baseline, detectable.get(result.metric)
     return _MetricRow(
         name=result.metric,
         description=METRICS[result.metric.rpartition("/")[2]].description,
         value=number(result.value),
+        interval=f"{number(result.ci95[0])} – {number(result.ci95[1])}" if result.ci95 else "",
         baseline="" if base is None else number(base),
         delta="" if result.delta is None else _signed(result.delta),
+        p_value="" if result.p_value is None else _chance(result.p_value),
+        detectable="" if least is None else number(least),
         direction=_direction(0.0 if base is None else improvement(result.metric, result.value, base)),
         n=result.n,
     )
@@ -227,6 +238,10 @@ def _direction(gain: float) -> str:
     if gain == 0:
         return "same"
     return "better" if gain > 0 else "worse"
+
+
+def _chance(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _signed(value: float) -> str:

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tunesmith_api.suites import Suite
 from tunesmith_runtime.data.streams import TextRecord
+from tunesmith_runtime.evaluate.statistics import Summands
 
 # The score of one text of a perplexity suite.
 MEAN_NLL = "nllPerToken"
@@ -54,8 +55,9 @@ Sample = AnswerSample | TextSample
 class SuiteResult:
     """The metrics of one suite on one model, by bare name, and the samples in the order of the records.
 
-    A metric may be infinite or not a number, as when a model is broken.
+    A metric may be infinite or not a number, as when a model is broken. `summands` are what each is computed from.
     """
 
     metrics: Mapping[str, float]
     samples: tuple[Sample, ...]
+    summands: Mapping[str, Summands] = field(compare=False)

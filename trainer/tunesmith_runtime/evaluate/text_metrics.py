@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import cast
 
+import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu import BLEU, CHRF
 
 from tunesmith_api.metrics import GoldenMetric
+from tunesmith_runtime.evaluate.statistics import Rows, Summands, mean_of
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -19,16 +21,18 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @dataclass(frozen=True)
 class Scores:
-    """Values by metric: one of the whole corpus, and one of each sample in the order of the answers."""
+    """Values by metric: of the whole corpus, of each sample in the order of the answers, and what they sum up from."""
 
     corpus: Mapping[str, float]
     samples: tuple[Mapping[str, float], ...]
+    summands: Mapping[str, Summands]
 
 
 @dataclass(frozen=True)
 class _Column:
     corpus: float
     samples: Sequence[float]
+    summands: Summands
 
 
 def score(answers: Sequence[str], references: Sequence[Sequence[str]], metrics: Sequence[GoldenMetric]) -> Scores:
@@ -43,6 +47,7 @@ def score(answers: Sequence[str], references: Sequence[Sequence[str]], metrics: 
         samples=tuple(
             {metric: column.samples[index] for metric, column in columns.items()} for index in range(len(answers))
         ),
+        summands={metric: column.summands for metric, column in columns.items()},
     )
 
 
@@ -84,21 +89,30 @@ _Compute = Callable[[Sequence[str], Sequence[Sequence[str]]], _Column]
 def _mean_of(score_one: Callable[[str, Sequence[str]], float]) -> _Compute:
     def compute(answers: Sequence[str], references: Sequence[Sequence[str]]) -> _Column:
         samples = [score_one(*pair) for pair in zip(answers, references, strict=True)]
-        return _Column(fmean(samples), samples)
+        return _Column(fmean(samples), samples, mean_of(samples))
 
     return compute
 
 
 def _bleu(answers: Sequence[str], references: Sequence[Sequence[str]]) -> _Column:
-    sentence = BLEU(effective_order=True)
-    samples = [sentence.sentence_score(*pair).score for pair in zip(answers, references, strict=True)]
-    return _Column(BLEU().corpus_score(answers, _streams(references)).score, samples)
+    return _of_corpus(BLEU(), BLEU(effective_order=True), answers, references)
 
 
 def _chrf(answers: Sequence[str], references: Sequence[Sequence[str]]) -> _Column:
-    chrf = CHRF()
-    samples = [chrf.sentence_score(*pair).score for pair in zip(answers, references, strict=True)]
-    return _Column(chrf.corpus_score(answers, _streams(references)).score, samples)
+    return _of_corpus(CHRF(), CHRF(), answers, references)
+
+
+def _of_corpus(
+    corpus: BLEU | CHRF, sentence: BLEU | CHRF, answers: Sequence[str], references: Sequence[Sequence[str]]
+) -> _Column:
+    samples = [sentence.sentence_score(*pair).score for pair in zip(answers, references, strict=True)]
+    # Counts of each answer, which sacrebleu's own significance tests add up; it has no public name for them.
+    rows = np.array(corpus._extract_corpus_statistics(answers, _streams(references)), dtype=float)
+
+    def of_sums(sums: Rows) -> Rows:
+        return np.array([corpus._compute_score_from_stats(each.tolist()).score for each in sums])
+
+    return _Column(corpus.corpus_score(answers, _streams(references)).score, samples, Summands(rows, of_sums))
 
 
 def _streams(references: Sequence[Sequence[str]]) -> list[list[str]]:
