@@ -18,7 +18,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo programs test cluster-up cluster-down test-cluster images check format generate bench
-.PHONY: bench-operator bench-recovery docs
+.PHONY: bench-operator bench-recovery bench-eval docs
 .PHONY: lock clean
 
 help: ## List the targets.
@@ -94,6 +94,9 @@ bench-operator: setup programs ## Measure the operator on a cluster: 1,000 jobs 
 
 bench-recovery: setup programs ## Measure how long training stands still after a kill, on the cluster of cluster-up: $$CHAOS_ROUNDS kills.
 	$(BIN)/python -m tests.bench.recovery
+
+bench-eval: setup ## Measure how often paired tests alarm without a difference, and find a known one.
+	$(BIN)/python -m tests.bench.significance
 
 docs: setup ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
