@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 from tunesmith_api.queueing import Gang
 from tunesmith_operator.backends.objects import MANAGED_BY_LABEL, MANAGER, OWNER_UID_LABEL, PROGRESS, ROLE_LABEL
@@ -36,6 +38,7 @@ GANGS: dict[Gang, tuple[Sequence[str], dict[str, str]]] = {
     "coscheduling": (("CoschedulingPodGroup",), {"labels": _OURS}),
 }
 
+FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -77,20 +80,20 @@ class Reflector:
 
     async def run(self) -> None:
         """Mirror until cancelled. What goes wrong is logged and tried again."""
-        pause = 0.5
+        pause = 0.0
         while True:
+            began = time.monotonic()
             try:
                 await self._list_and_watch()
-                pause = 0.5
             except ApiError as error:
                 if error.code != 410:
                     log.error("cannot watch %s: %s", self._kind, error)
             except UnreachableError as error:
                 log.debug("%s; trying again", error)
+            pause = pause_after(time.monotonic() - began, pause)
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    async def _list_and_watch(self) -> None:
+    async def _list_and_watch(self) -> NoReturn:
         objects, version = await self._api.list_all(self._kind, self._namespace, **self._selectors)
         self._replace(objects)
         self.synced.set()
@@ -132,6 +135,13 @@ class Reflector:
             if not keys:
                 self._by_owner.pop(owner, None)
         self._changed(each)
+
+
+def pause_after(lasted: float, pause: float) -> float:
+    """Return for how many seconds to wait after a watch that lasted so long, and came after such a pause."""
+    if lasted > LONGEST_PAUSE_SECONDS:
+        return FIRST_PAUSE_SECONDS
+    return min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
 def _key(each: Object) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """An operator that hears nothing any more must not go on as if nothing happened."""
 
 import asyncio
+from collections.abc import Coroutine
 
 import pytest
 
@@ -36,5 +37,5 @@ def test_kopf_that_watches_is_let_alone_and_its_end_is_its_own() -> None:
         asyncio.run(asyncio.wait_for(until_ended_of(fails()), 5))
 
 
-async def until_ended_of(kopf: object) -> None:
-    await until_ended(asyncio.create_task(kopf))  # type: ignore[arg-type]
+async def until_ended_of(kopf: Coroutine[None, None, None]) -> None:
+    await until_ended(asyncio.create_task(kopf))

@@ -31,14 +31,19 @@ class HeadAddress:
 
     def answers(self) -> bool:
         """Return whether the host's name is known and somebody listens at the port."""
-        try:
-            with socket.create_connection((self.host, self.port), timeout=CONNECT_SECONDS):
-                return True
-        except OSError:
-            return False
+        return answers(self.host, self.port, CONNECT_SECONDS)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+def answers(host: str, port: int, seconds: float) -> bool:
+    """Return whether a TCP connection to a port comes about within so many seconds."""
+    try:
+        with socket.create_connection((host, port), timeout=seconds):
+            return True
+    except OSError:
+        return False
 
 
 def pod_ip() -> str | None:

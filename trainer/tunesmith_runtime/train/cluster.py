@@ -5,7 +5,6 @@ Import it after `environment.prepare()`: Ray reads its settings once, when it is
 """
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator, Set
@@ -21,7 +20,7 @@ from tunesmith_runtime import process
 from tunesmith_runtime.errors import ConfigError, RunError
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train import environment
-from tunesmith_runtime.train.address import HeadAddress, pod_ip
+from tunesmith_runtime.train.address import HeadAddress, answers, pod_ip
 from tunesmith_runtime.train.recovery import regrouping
 from tunesmith_runtime.train.recovery.life import beat
 
@@ -47,11 +46,7 @@ class Node:
 
     def answers(self) -> bool:
         """Return whether somebody listens there. Ray itself notices much later that nobody does."""
-        try:
-            with socket.create_connection((self.host, self.port), timeout=CONNECT_SECONDS):
-                return True
-        except OSError:
-            return False
+        return answers(self.host, self.port, CONNECT_SECONDS)
 
 
 @dataclass(frozen=True)
