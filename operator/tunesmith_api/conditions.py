@@ -36,11 +36,13 @@ RETRYING = "Retrying"
 WAITING_FOR_FINE_TUNE_JOB = "WaitingForFineTuneJob"
 # An EvalJob that gates this ModelServe has no verdict yet.
 WAITING_FOR_EVAL_JOB = "WaitingForEvalJob"
+# The ModelServe that this EvalJob asks does not answer yet.
+WAITING_FOR_MODEL_SERVE = "WaitingForModelServe"
 # A resource that the spec names does not exist yet.
 REFERENCE_NOT_FOUND = "ReferenceNotFound"
 # A resource that the spec names has failed. Delete it, mend its spec and create it again.
 REFERENCE_FAILED = "ReferenceFailed"
-# The references form a cycle, so that none of them can ever start. Change one of the model URIs.
+# The references form a cycle, so that none of them can ever start. Change one of the references.
 REFERENCE_CYCLE = "ReferenceCycle"
 # An EvalJob that gates this ModelServe did not pass. Improve the model, or change the gate on purpose.
 GATE_FAILED = "GateFailed"
@@ -97,8 +99,8 @@ MODEL_INVALID = "ModelInvalid"
 STORAGE_NOT_WRITABLE = "StorageNotWritable"
 # Storage does not answer, or answers with an error of its own. The next attempt goes on from the last checkpoint.
 STORAGE_UNAVAILABLE = "StorageUnavailable"
-# The endpoint of data.judge does not answer. The next attempt keeps all verdicts and asks for the others.
-JUDGE_UNAVAILABLE = "JudgeUnavailable"
+# An endpoint does not answer. The next attempt keeps all answers, such as a judge's verdicts, and asks for the others.
+ENDPOINT_UNAVAILABLE = "EndpointUnavailable"
 # There was no space left to write to. The last complete checkpoint is kept, and the next attempt goes on from it.
 STORAGE_FULL = "StorageFull"
 # The port of a ModelServe belongs to another program.

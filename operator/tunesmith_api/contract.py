@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter
 from tunesmith_api.base import ApiModel, Kind, ModelUri, StatusModel, StorageUri
 from tunesmith_api.data import TrainingData
 from tunesmith_api.deepspeed import DeepSpeed
-from tunesmith_api.evaljob import Gate, MetricResult, Report
+from tunesmith_api.evaljob import Gate, MetricResult, Report, Subject
 from tunesmith_api.evaluation import Evaluation
 from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, Output, PublishedModel, TrainingProgress
 from tunesmith_api.finetunejob import Recovery as Recovery
@@ -111,11 +111,11 @@ class EvaluateRun(ApiModel):
     version: Literal[1] = CONTRACT_VERSION
     type: Literal["evaluate"] = "evaluate"
     run: RunIdentity
-    target: PublishedModel
-    baseline: PublishedModel | None = None
+    target: Subject
+    baseline: Subject | None = None
     suites: tuple[Suite, ...]
     gates: tuple[Gate, ...] = ()
-    batch_size: int
+    batch_size: int | None = None
     report: Report
 
 
@@ -154,8 +154,9 @@ class EvaluateResult(StatusModel):
 
     type: Literal["evaluate"] = "evaluate"
     results: tuple[MetricResult, ...]
-    target: PublishedModel
-    baseline: PublishedModel | None = None
+    target: Subject
+    baseline: Subject | None = None
+    problems: tuple[str, ...] = ()
     report: str
 
 

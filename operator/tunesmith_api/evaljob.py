@@ -1,57 +1,69 @@
 """EvalJob: a model is measured, and judged by gates against a baseline."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import (
     ApiModel,
     FolderUri,
-    ModelUri,
-    ResourceName,
     Resources,
     RunPolicy,
     StatusModel,
 )
+from tunesmith_api.endpoint import KeyedEndpoint
 from tunesmith_api.finetunejob import JobStatus, PublishedModel, SecretRefs
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.suites import MetricName, Suite, check_names
+from tunesmith_api.targets import EvalTarget
 
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
-
-
-class ModelReference(ApiModel):
-    """A model, by the job that publishes it or by URI."""
-
-    fine_tune_job: ResourceName | None = Field(
-        default=None, description="Name of a FineTuneJob of the same namespace; waited for."
-    )
-    uri: ModelUri | None = Field(default=None, description="URI of a model, as in FineTuneJob's spec.model.uri.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.fine_tune_job is None) == (self.uri is None):
-            raise ValueError("set exactly one of fineTuneJob and uri")
-        return self
 
 
 class Gate(ApiModel):
     """What a metric must reach. Every bound that is set must hold."""
 
-    metric: MetricName = Field(description="SUITE/METRIC.")
+    metric: MetricName = Field(description="SUITE/METRIC, or SUITE/PART/METRIC of a part of the suite.")
     min: float | None = Field(default=None, description="Smallest value that passes.")
     max: float | None = Field(default=None, description="Largest value that passes.")
     min_improvement: float | None = Field(
         default=None,
         description="Smallest improvement over the baseline that passes, in the metric's own unit; for a metric where "
-        "lower is better the improvement is the decrease. 0 passes only a model that is better or equal.",
+        "lower is better the improvement is the decrease. 0 passes only a model that is better or equal. One above 0 "
+        "must be significant as well: when chance would do as much (see alpha), the gate is inconclusive.",
     )
+    max_regression: float | None = Field(
+        default=None,
+        ge=0,
+        description="Largest loss against the baseline that passes, in the metric's own unit. A larger one fails when "
+        "it is significant, and is inconclusive when chance would do as much (see alpha).",
+    )
+    alpha: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Largest p-value, corrected for the number of metrics, at which a difference from the baseline "
+        "counts as significant. 1 asks for no significance.",
+    )
+
+    @property
+    def compares(self) -> bool:
+        """Whether it needs a baseline."""
+        return self.min_improvement is not None or self.max_regression is not None
 
     @model_validator(mode="after")
     def _has_bound(self) -> Self:
-        if self.min is None and self.max is None and self.min_improvement is None:
-            raise ValueError("set at least one of min, max and minImprovement")
+        if self.min is None and self.max is None and not self.compares:
+            raise ValueError("set at least one of min, max, minImprovement and maxRegression")
         return self
+
+
+class Subject(PublishedModel):
+    """A model, or an endpoint and the model behind it as far as it is known."""
+
+    uri: str = Field(max_length=1200, description="The model's folder; of an unknown model the endpoint's URL.")
+    base: str | None = Field(default=None, max_length=1200, description="Of an adapter: its base model's folder.")
+    endpoint: KeyedEndpoint | None = Field(default=None, description="The endpoint that was asked.")
 
 
 class Report(ApiModel):
@@ -63,8 +75,8 @@ class Report(ApiModel):
 class EvalJobSpec(ApiModel):
     """The question to answer."""
 
-    target: ModelReference = Field(description="Model to judge.")
-    baseline: ModelReference | None = Field(default=None, description="Model to compare with.")
+    target: EvalTarget = Field(description="Model or endpoint to judge.")
+    baseline: EvalTarget | None = Field(default=None, description="Model or endpoint to compare with.")
     suites: tuple[Suite, ...] = Field(
         min_length=1,
         max_length=32,
@@ -77,7 +89,13 @@ class EvalJobSpec(ApiModel):
         description="What must hold for the verdict Passed; without gates a completed evaluation passes.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
     )
-    batch_size: int = Field(default=8, ge=1, le=4096, description="Samples that the model works on at once.")
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Samples that a model works on at once. Default: as many as make up a fair number of tokens. "
+        "It is halved for as long as the GPU's memory does not suffice.",
+    )
     report: Report = Field(description="Where the report is written.")
     resources: Resources = Field(default=Resources(), description="What the evaluation pod asks for.")
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pod runs.")
@@ -85,22 +103,34 @@ class EvalJobSpec(ApiModel):
     run_policy: RunPolicy = Field(default=RunPolicy(), description="Attempts.")
 
     @model_validator(mode="after")
-    def _gates_fit_suites(self) -> Self:
+    def _suites_fit_models(self) -> Self:
         check_names(self.suites)
-        known = [name for suite in self.suites for name in suite.metric_names()]
+        for role, model in (("target", self.target), ("baseline", self.baseline)):
+            for suite in self.suites:
+                if model and model.is_endpoint and suite.kind.needs_weights:
+                    raise ValueError(
+                        f"suite {suite.name} needs a model's own probabilities, which an endpoint does not give; let "
+                        f"{role} name a model, or put the suite into an EvalJob of its own"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_fit_suites(self) -> Self:
         gated: set[str] = set()
         for gate in self.gates:
             if gate.metric in gated:
                 raise ValueError(f"gates has more than one gate on {gate.metric}; put its bounds into one")
             gated.add(gate.metric)
-            if gate.metric not in known:
+            if not any(suite.may_give(gate.metric) for suite in self.suites):
+                known = [name for suite in self.suites for name in suite.metric_names()]
                 raise ValueError(
                     "every gate must be on a metric that one of the suites gives; "
                     f"{gate.metric} is not among {', '.join(known)}"
                 )
-            if gate.min_improvement is not None and self.baseline is None:
+            if gate.compares and self.baseline is None:
+                bound = "minImprovement" if gate.min_improvement is not None else "maxRegression"
                 raise ValueError(
-                    f"minImprovement needs a baseline; set spec.baseline, or drop it from the gate on {gate.metric}"
+                    f"{bound} needs a baseline; set spec.baseline, or drop it from the gate on {gate.metric}"
                 )
         return self
 
@@ -108,10 +138,13 @@ class EvalJobSpec(ApiModel):
 class MetricResult(StatusModel):
     """One metric of the target, beside the baseline's."""
 
-    metric: str = Field(max_length=100, description="SUITE/METRIC.")
+    metric: str = Field(max_length=160, description="SUITE/METRIC.")
     value: float = Field(description="The target's value.")
     baseline: float | None = Field(default=None, description="The baseline's value.")
     delta: float | None = Field(default=None, description="value - baseline.")
+    higher_is_better: bool | None = Field(
+        default=None, description="Direction of a metric that is not in the reference's list."
+    )
     n: int = Field(ge=0, description="Samples it is computed from.")
     stderr: float | None = Field(
         default=None, ge=0, description="Standard error of the value: how much it would vary on other samples."
@@ -135,7 +168,7 @@ class MetricResult(StatusModel):
 class GateResult(StatusModel):
     """One gate's outcome."""
 
-    metric: str = Field(max_length=100, description="SUITE/METRIC.")
+    metric: str = Field(max_length=160, description="SUITE/METRIC.")
     passed: bool = Field(description="Whether every bound holds.")
     message: str = Field(max_length=1024, description="What was asked, what was found and by how much it missed.")
 
@@ -144,14 +177,20 @@ class EvalJobStatus(JobStatus):
     """The observed evaluation."""
 
     verdict: Verdict | None = Field(default=None, description="Passed, Failed or Inconclusive.")
-    target: PublishedModel | None = Field(default=None, description="The model that was judged.")
-    baseline: PublishedModel | None = Field(default=None, description="The model it was compared with.")
+    target: Subject | None = Field(default=None, description="What was judged.")
+    baseline: Subject | None = Field(default=None, description="What it was compared with.")
     percent: int | None = Field(default=None, ge=0, le=100, description="Share of samples done.")
     results: tuple[MetricResult, ...] = Field(
         default=(),
         max_length=256,
         description="Metrics, those with a gate first.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
+    )
+    problems: tuple[Annotated[str, StringConstraints(max_length=1024)], ...] = Field(
+        default=(),
+        max_length=32,
+        description="What could not be measured, and why. With any of them the verdict is Inconclusive, if not Failed.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     gates: tuple[GateResult, ...] = Field(
         default=(),

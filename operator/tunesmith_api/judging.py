@@ -4,29 +4,18 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from tunesmith_api.base import ApiModel
+from tunesmith_api.endpoint import Endpoint, EndpointUrl
 
 # The environment variable that holds the endpoint's key, as a key of a Secret of spec.secretRefs makes it.
 API_KEY_VARIABLE = "TUNESMITH_JUDGE_API_KEY"
-# A name and a password have no place in it: specs are no secrets.
-JudgeUrl = Annotated[
-    str,
-    StringConstraints(
-        max_length=1024,
-        pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%+=/-]*)?$",
-    ),
-]
 
 
-class Judge(ApiModel):
+class Judge(Endpoint):
     """A model behind an OpenAI-compatible endpoint that compares the two answers of each pair."""
 
-    url: JudgeUrl = Field(
+    url: EndpointUrl = Field(
         description="Base URL of the endpoint, such as http://judge.default.svc/v1. Its key, if it wants one, is the "
         f"environment variable {API_KEY_VARIABLE}, which a Secret of spec.secretRefs brings."
-    )
-    model: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(
-        description="Name of the model there."
     )
     criteria: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
         default="The better answer is more correct, more helpful and easier to understand, and no longer than it needs "
@@ -40,8 +29,6 @@ class Judge(ApiModel):
         le=131_072,
         description="Tokens of a verdict at most. It is a single letter; a judge that thinks first needs more.",
     )
-    max_concurrency: int = Field(default=8, ge=1, le=256, description="Pairs that are judged at the same time.")
-    timeout_seconds: int = Field(default=60, ge=1, le=3600, description="How long one verdict may take.")
     max_retries: int = Field(
         default=5,
         ge=0,

@@ -38,10 +38,18 @@ METRICS: dict[str, Metric] = {
 PERPLEXITY_METRICS: tuple[str, ...] = get_args(PerplexityMetric)
 
 
-def improvement(metric: str, value: float, baseline: float) -> float:
+UNKNOWN = Metric("A metric of the suite's own.", scale=None)
+
+
+def described(metric: str) -> Metric:
+    """Return what is known of a metric: SUITE/METRIC, SUITE/PART/METRIC or a bare name."""
+    return METRICS.get(metric.rpartition("/")[2], UNKNOWN)
+
+
+def improvement(metric: str, value: float, baseline: float, higher_is_better: bool | None = None) -> float:
     """Return by how much `value` is better than `baseline`; negative when it is worse.
 
-    `metric` is SUITE/METRIC or a bare metric name.
+    `higher_is_better` is the direction of a metric that only its suite knows.
     """
-    name = metric.rpartition("/")[2]
-    return value - baseline if METRICS[name].higher_is_better else baseline - value
+    higher = described(metric).higher_is_better if higher_is_better is None else higher_is_better
+    return value - baseline if higher else baseline - value

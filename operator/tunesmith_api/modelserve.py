@@ -5,10 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tunesmith_api.base import ApiModel, ResourceName, Resources, StatusModel
-from tunesmith_api.evaljob import ModelReference
 from tunesmith_api.finetunejob import PublishedModel, SecretRefs
 from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import PodTemplate
+from tunesmith_api.references import ModelReference
 
 ServePhase = Literal["Pending", "Progressing", "Ready", "Failed"]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
+from tunesmith_api.suites import Suite
 from tunesmith_api.tuning import ONE_DOMAIN
 
 
@@ -20,8 +21,30 @@ class Rule:
     field: str = ""
 
 
-def _exactly_one(path: str, one: str, other: str) -> Rule:
-    return Rule(path, f"has(self.{one}) != has(self.{other})", f"set exactly one of {one} and {other}")
+def _exactly_one(path: str, *names: str) -> Rule:
+    given = ", ".join(f"has(self.{name})" for name in names)
+    rule = f"[{given}].filter(given, given).size() == 1"
+    return Rule(path, rule, f"set exactly one of {', '.join(names[:-1])} and {names[-1]}")
+
+
+def _target(path: str) -> tuple[Rule, ...]:
+    return (
+        _exactly_one(path, "fineTuneJob", "uri", "modelServe", "endpoint"),
+        Rule(
+            path,
+            "!has(self.checkpoint) || has(self.fineTuneJob)",
+            "checkpoint is one of a FineTuneJob's; set fineTuneJob, or drop checkpoint",
+        ),
+        Rule(
+            path,
+            "!has(self.adapter) || has(self.uri)",
+            "adapter goes on the model of uri; set uri, or drop adapter",
+        ),
+    )
+
+
+# The kinds of a suite, as people write them.
+_SUITES = tuple(str(field.alias) for name, field in Suite.model_fields.items() if name != "name")
 
 
 def _with_references(path: str) -> Rule:
@@ -49,7 +72,7 @@ def _immutable(kind: Kind) -> tuple[Rule, ...]:
 RULES: dict[Kind, tuple[Rule, ...]] = {
     "FineTuneJob": (
         _exactly_one("spec.data.validation", "fraction", "dataset"),
-        _exactly_one("spec.evaluation.suites[]", "golden", "perplexity"),
+        _exactly_one("spec.evaluation.suites[]", *_SUITES),
         _with_references("spec.evaluation.suites[].golden"),
         Rule(
             "spec.tuning.parameters[]",
@@ -63,27 +86,26 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
         *_immutable("FineTuneJob"),
     ),
     "EvalJob": (
-        _exactly_one("spec.target", "fineTuneJob", "uri"),
-        _exactly_one("spec.baseline", "fineTuneJob", "uri"),
-        _exactly_one("spec.suites[]", "golden", "perplexity"),
+        *_target("spec.target"),
+        *_target("spec.baseline"),
+        _exactly_one("spec.suites[]", *_SUITES),
         _with_references("spec.suites[].golden"),
         Rule(
             "spec.gates[]",
-            "has(self.min) || has(self.max) || has(self.minImprovement)",
-            "set at least one of min, max and minImprovement",
+            "has(self.min) || has(self.max) || has(self.minImprovement) || has(self.maxRegression)",
+            "set at least one of min, max, minImprovement and maxRegression",
         ),
         Rule(
             "spec",
-            "!has(self.gates) || self.gates.all(g, self.suites.exists(s, "
-            "(has(s.perplexity) && g.metric == s.name + '/perplexity') || "
-            "(has(s.golden) && s.golden.metrics.exists(m, g.metric == s.name + '/' + m))))",
+            "!has(self.gates) || self.gates.all(g, self.suites.exists(s, g.metric.startsWith(s.name + '/')))",
             "every gate must be on a metric that one of the suites gives",
             "gates",
         ),
         Rule(
             "spec",
-            "has(self.baseline) || !has(self.gates) || self.gates.all(g, !has(g.minImprovement))",
-            "minImprovement needs a baseline; set spec.baseline",
+            "has(self.baseline) || !has(self.gates) || "
+            "self.gates.all(g, !has(g.minImprovement) && !has(g.maxRegression))",
+            "minImprovement and maxRegression need a baseline; set spec.baseline",
             "gates",
         ),
         *_immutable("EvalJob"),

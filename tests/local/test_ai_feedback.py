@@ -11,7 +11,7 @@ import pytest
 from tests.judge import JudgeServer, judge_server
 from tests.tiny import make_tiny_model
 from tunesmith_api.contract import TrainRun, run_config
-from tunesmith_runtime.data.judging.endpoint import JudgeUnavailableError
+from tunesmith_runtime.endpoint import EndpointUnavailableError
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.train.running import run
 
@@ -73,7 +73,7 @@ def config(judge: JudgeServer, name: str, attempt: int = 1) -> TrainRun:
 def test_it_learns_what_the_judge_prefers_and_asks_nothing_twice(judge: JudgeServer, volumes: Path) -> None:
     judge.budget = 20
     reporter = ProgressReporter(volumes / "1.json")
-    with pytest.raises(JudgeUnavailableError, match="the budget is spent"):
+    with pytest.raises(EndpointUnavailableError, match="the budget is spent"):
         run(config(judge, "bot"), reporter)
     assert reporter.read().stage.startswith("asking the judge")
 

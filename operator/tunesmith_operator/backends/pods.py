@@ -176,6 +176,10 @@ def _environment(workload: Workload, role: str) -> list[Object]:
             # A host name ends after 63 characters; a pod's name may be longer.
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         ]
+    further += [
+        {"name": each.variable, "valueFrom": {"secretKeyRef": {"name": each.name, "key": each.key}}}
+        for each in workload.keys
+    ]
     ours = [*({"name": name, "value": value} for name, value in values.items()), *further]
     taken = {each["name"] for each in ours}
     return [*(dict(each) for each in workload.pod_template.env if _name(each) not in taken), *ours]

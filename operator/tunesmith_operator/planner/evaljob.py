@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, RunIdentity
-from tunesmith_api.evaljob import EvalJobStatus
-from tunesmith_api.finetunejob import Phase, PublishedModel
+from tunesmith_api.endpoint import SecretKey
+from tunesmith_api.evaljob import EvalJobStatus, Subject
+from tunesmith_api.finetunejob import Phase
 from tunesmith_api.gates import judge
 from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import EvalJob
@@ -81,27 +82,33 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
 def _start(
     job: EvalJob, status: EvalJobStatus, number: int, observed: Observed, now: datetime, stop: tuple[str, ...]
 ) -> Plan[EvalJobStatus]:
-    models = _models(job, observed)
-    if isinstance(models, Situation):
-        return _settle(job, status, "Pending", models, now, stop=stop)
-    workload = _workload(job, *models, number)
+    subjects = _subjects(job, observed)
+    if isinstance(subjects, Situation):
+        return _settle(job, status, "Pending", subjects, now, stop=stop)
+    workload = _workload(job, *subjects, number)
     records = attempts.started(status.attempts, number, workload.name, job.spec.resources.gpu, now)
     changes = {"attempts": history.bounded(records), "started_with": fingerprints(job)}
     situation = Situation("working", c.STARTING, f"attempt {number} is starting")
     return _settle(job, status.model_copy(update=changes), "Running", situation, now, ensure=(workload,), stop=stop)
 
 
-def _models(job: EvalJob, observed: Observed) -> tuple[PublishedModel, PublishedModel | None] | Situation:
-    target = references.resolve(job.spec.target, observed)
+def _subjects(job: EvalJob, observed: Observed) -> tuple[Subject, Subject | None] | Situation:
+    target = references.resolve_target(job, job.spec.target, observed)
     if isinstance(target, Situation):
         return target
     if job.spec.baseline is None:
         return target, None
-    baseline = references.resolve(job.spec.baseline, observed)
+    baseline = references.resolve_target(job, job.spec.baseline, observed)
     return baseline if isinstance(baseline, Situation) else (target, baseline)
 
 
-def _workload(job: EvalJob, target: PublishedModel, baseline: PublishedModel | None, number: int) -> Workload:
+def _keys(*subjects: Subject | None) -> tuple[SecretKey, ...]:
+    """Return the keys of the endpoints that are asked."""
+    endpoints = [each.endpoint for each in subjects if each and each.endpoint]
+    return tuple(dict.fromkeys(each.api_key_secret_ref for each in endpoints if each.api_key_secret_ref))
+
+
+def _workload(job: EvalJob, target: Subject, baseline: Subject | None, number: int) -> Workload:
     spec, meta = job.spec, job.metadata
     return Workload(
         name=f"{meta.name}-e{number}",
@@ -109,6 +116,7 @@ def _workload(job: EvalJob, target: PublishedModel, baseline: PublishedModel | N
         resources=spec.resources,
         pod_template=spec.pod_template,
         secrets=tuple(secret.name for secret in spec.secret_refs),
+        keys=_keys(target, baseline),
         config=EvaluateRun(
             run=RunIdentity(kind="EvalJob", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=number),
             target=target,
@@ -122,11 +130,12 @@ def _workload(job: EvalJob, target: PublishedModel, baseline: PublishedModel | N
 
 
 def _with_result(job: EvalJob, status: EvalJobStatus, result: EvaluateResult) -> EvalJobStatus:
-    verdict, outcomes = judge(job.spec.gates, result.results)
+    verdict, outcomes = judge(job.spec.gates, result.results, result.problems)
     return status.model_copy(
         update={
             "verdict": verdict,
             "gates": outcomes,
+            "problems": tuple(each[:1024] for each in result.problems[:32]),
             "results": result.results,
             "target": result.target,
             "baseline": result.baseline,
@@ -137,7 +146,12 @@ def _with_result(job: EvalJob, status: EvalJobStatus, result: EvaluateResult) ->
 
 
 def _verdict(status: EvalJobStatus) -> Situation:
-    told = "; ".join(outcome.message for outcome in status.gates if outcome.passed == (status.verdict == "Passed"))
+    told = "; ".join(
+        [
+            *(outcome.message for outcome in status.gates if outcome.passed == (status.verdict == "Passed")),
+            *(status.problems if status.verdict != "Passed" else ()),
+        ]
+    )
     match status.verdict:
         case "Passed":
             return Situation("done", c.GATES_PASSED, told or "evaluated; there are no gates")

@@ -2,11 +2,14 @@
 
 from tunesmith_api import conditions as c
 from tunesmith_api import uris
-from tunesmith_api.evaljob import ModelReference
+from tunesmith_api.endpoint import KeyedEndpoint
+from tunesmith_api.evaljob import Subject
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_api.meta import Reference
+from tunesmith_api.references import ModelReference
 from tunesmith_api.reinforcement import Reward
 from tunesmith_api.resources import EvalJob, FineTuneJob, ModelServe, Resource
+from tunesmith_api.targets import EvalTarget
 from tunesmith_api.training import Method
 from tunesmith_operator.planner.situation import Situation, find
 from tunesmith_operator.planner.types import Observed
@@ -22,6 +25,24 @@ def resolve(reference: ModelReference, observed: Observed) -> PublishedModel | S
     return resolve_uri(reference.uri, observed)
 
 
+def resolve_target(job: EvalJob, target: EvalTarget, observed: Observed) -> Subject | Situation:
+    """Return what an EvalJob's target or baseline names, or the situation of the EvalJob that waits for it."""
+    if target.endpoint is not None:
+        return Subject(uri=target.endpoint.url, endpoint=target.endpoint)
+    if target.model_serve is not None:
+        return _served_by(target.model_serve, job, observed)
+    if target.checkpoint is not None:
+        assert target.fine_tune_job is not None  # noqa: S101 - the target's own validator
+        return _checkpoint_of(target.fine_tune_job, target.checkpoint, observed)
+    model = resolve(ModelReference(fine_tune_job=target.fine_tune_job, uri=target.uri), observed)
+    if isinstance(model, Situation):
+        return model
+    if target.adapter is None:
+        return Subject(**dict(model))
+    adapter = resolve_uri(target.adapter, observed)
+    return adapter if isinstance(adapter, Situation) else Subject(uri=adapter.uri, base=model.uri)
+
+
 def resolve_uri(uri: str, observed: Observed) -> PublishedModel | Situation:
     """Return the model behind a URI; finetunejob://NAME is what that job publishes."""
     name = named_job(uri)
@@ -35,19 +56,73 @@ def named_job(uri: str) -> str | None:
 
 
 def _published_by(name: str, observed: Observed) -> PublishedModel | Situation:
-    job = observed.resources.get(Reference(kind="FineTuneJob", name=name))
-    if not isinstance(job, FineTuneJob):
-        return Situation(
-            "working", c.REFERENCE_NOT_FOUND, f"waits for FineTuneJob {name}, which does not exist; create it"
-        )
+    job = _job(name, observed)
+    if isinstance(job, Situation):
+        return job
     if job.status.phase == "Succeeded" and job.status.output:
         return job.status.output
     if job.status.phase == "Failed":
-        failed = find(job.status.conditions, c.FAILED)
-        why = failed.message if failed else "see its conditions"
-        return Situation("blocked", c.REFERENCE_FAILED, f"FineTuneJob {name} has failed: {why}")
+        return _failed(job)
     suspended = ", which is suspended" if job.status.phase == "Suspended" else ""
     return Situation("working", c.WAITING_FOR_FINE_TUNE_JOB, f"waits for FineTuneJob {name} to succeed{suspended}")
+
+
+def _checkpoint_of(name: str, wanted: str, observed: Observed) -> Subject | Situation:
+    job = _job(name, observed)
+    if isinstance(job, Situation):
+        return job
+    base = resolve_uri(job.spec.model.uri, observed)
+    if isinstance(base, Situation):
+        return base
+    kept = job.status.checkpoints
+    latest, best = (kept.latest, kept.best) if kept else (None, None)
+    found = {"best": best, "last": latest}.get(wanted)
+    if found is None and wanted.isdigit() and latest and latest.step >= int(wanted):
+        # Checkpoints lie side by side; whether this one was kept is seen when it is read.
+        return Subject(uri=f"{latest.uri.rpartition('/')[0]}/checkpoint-{int(wanted)}", base=base.uri)
+    if found is not None:
+        return Subject(uri=found.uri, base=base.uri)
+    if job.status.phase == "Failed":
+        return _failed(job)
+    if job.status.phase == "Succeeded":
+        hint = "; best is of a job with evaluation.earlyStopping" if wanted == "best" else ""
+        return Situation(
+            "blocked", c.REFERENCE_FAILED, f"FineTuneJob {name} has ended without a checkpoint {wanted}{hint}"
+        )
+    return Situation("working", c.WAITING_FOR_FINE_TUNE_JOB, f"waits for checkpoint {wanted} of FineTuneJob {name}")
+
+
+def _job(name: str, observed: Observed) -> FineTuneJob | Situation:
+    job = observed.resources.get(Reference(kind="FineTuneJob", name=name))
+    if isinstance(job, FineTuneJob):
+        return job
+    return Situation("working", c.REFERENCE_NOT_FOUND, f"waits for FineTuneJob {name}, which does not exist; create it")
+
+
+def _failed(job: FineTuneJob) -> Situation:
+    failed = find(job.status.conditions, c.FAILED)
+    why = failed.message if failed else "see its conditions"
+    return Situation("blocked", c.REFERENCE_FAILED, f"FineTuneJob {job.metadata.name} has failed: {why}")
+
+
+def _served_by(name: str, job: EvalJob, observed: Observed) -> Subject | Situation:
+    serve = observed.resources.get(Reference(kind="ModelServe", name=name))
+    if not isinstance(serve, ModelServe):
+        return Situation(
+            "working", c.REFERENCE_NOT_FOUND, f"waits for ModelServe {name}, which does not exist; create it"
+        )
+    if any(requirement.eval_job == job.metadata.name for requirement in serve.spec.requires):
+        return Situation(
+            "blocked",
+            c.REFERENCE_CYCLE,
+            f"ModelServe {name} waits for this EvalJob, and this EvalJob for it; let the EvalJob name the model, or "
+            f"drop it from the ModelServe's requires",
+        )
+    status = serve.status
+    if status.phase != "Ready" or status.url is None or status.serving is None:
+        return Situation("working", c.WAITING_FOR_MODEL_SERVE, f"waits for ModelServe {name} to answer")
+    endpoint = KeyedEndpoint(url=f"{status.url.rstrip('/')}/v1", model=name)
+    return Subject(**dict(status.serving), endpoint=endpoint)
 
 
 def gate(name: str, model: PublishedModel, observed: Observed) -> Situation | None:
@@ -139,8 +214,8 @@ def named_by(resource: Resource) -> tuple[Reference, ...]:
         case FineTuneJob():
             return tuple(dict.fromkeys(Reference(kind="FineTuneJob", name=name) for name in _jobs_before(resource)))
         case EvalJob(spec=spec):
-            models = (spec.target, spec.baseline) if spec.baseline else (spec.target,)
-            return tuple(reference for model in models for reference in _jobs_of(model))
+            targets = (spec.target, spec.baseline) if spec.baseline else (spec.target,)
+            return tuple(reference for target in targets for reference in _of_target(target))
         case ModelServe(spec=spec):
             gates = tuple(Reference(kind="EvalJob", name=requirement.eval_job) for requirement in spec.requires)
             return (*_jobs_of(spec.model), *gates)
@@ -150,6 +225,14 @@ def _jobs_of(model: ModelReference) -> tuple[Reference, ...]:
     if model.fine_tune_job is not None:
         return (Reference(kind="FineTuneJob", name=model.fine_tune_job),)
     return _jobs(model.uri) if model.uri else ()
+
+
+def _of_target(target: EvalTarget) -> tuple[Reference, ...]:
+    if target.model_serve is not None:
+        return (Reference(kind="ModelServe", name=target.model_serve),)
+    if target.fine_tune_job is not None:
+        return (Reference(kind="FineTuneJob", name=target.fine_tune_job),)
+    return tuple(reference for uri in (target.uri, target.adapter) if uri for reference in _jobs(uri))
 
 
 def _jobs(uri: str) -> tuple[Reference, ...]:

@@ -7,6 +7,7 @@ from typing import Generic, Literal, TypeVar
 
 from tunesmith_api.base import Resources
 from tunesmith_api.contract import ProgressDocument, RunConfig
+from tunesmith_api.endpoint import SecretKey
 from tunesmith_api.evaljob import EvalJobStatus
 from tunesmith_api.finetunejob import FineTuneJobStatus
 from tunesmith_api.meta import Reference
@@ -32,7 +33,9 @@ class Workload:
     resources: Resources
     replicas: int = 1
     pod_template: PodTemplate = field(default_factory=PodTemplate)
+    # All of whose keys become environment variables; and single keys that do.
     secrets: tuple[str, ...] = ()
+    keys: tuple[SecretKey, ...] = ()
     # From SIGTERM to SIGKILL; None: what the backend gives.
     grace_seconds: int | None = None
     # Nodes that its pods keep away from where there are others.

@@ -14,7 +14,7 @@ from tunesmith_api.contract import (
     TrainResult,
     TrainRun,
 )
-from tunesmith_api.evaljob import EvalJobStatus, MetricResult
+from tunesmith_api.evaljob import EvalJobStatus, MetricResult, Subject
 from tunesmith_api.finetunejob import (
     AttemptRecord,
     CheckpointRecord,
@@ -72,7 +72,8 @@ def judged(verdict: str, target: PublishedModel = MODEL) -> EvalJob:
             "support-bot-eval-a1",
             "Succeeded",
             progress=ProgressDocument(
-                state="Succeeded", result=EvaluateResult(results=(result,), target=target, report="pvc://reports/x")
+                state="Succeeded",
+                result=EvaluateResult(results=(result,), target=Subject(**dict(target)), report="pvc://reports/x"),
             ),
         )
     )

@@ -9,7 +9,7 @@ import pytest
 from tests.builders import eval_job, fine_tune_job
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import EvaluateResult, ProgressDocument, RunFailure, TrainResult, TrainRun
-from tunesmith_api.evaljob import EvalJobStatus
+from tunesmith_api.evaljob import EvalJobStatus, Subject
 from tunesmith_api.finetunejob import (
     AttemptRecord,
     CheckpointRecord,
@@ -461,6 +461,6 @@ def test_a_verdict_that_is_lost_is_found_again() -> None:
     resource: EvalJob = eval_job(status=EvalJobStatus(phase="Running", attempts=(attempt,)), **spec)
     assert [each.name for each in plan(resource, Observed(), NOW).ensure] == ["support-bot-eval-e2"]
 
-    result = EvaluateResult(results=(), target=MODEL, report="pvc://reports/x")
+    result = EvaluateResult(results=(), target=Subject(uri=MODEL.uri), report="pvc://reports/x")
     words = ProgressDocument(state="Succeeded", result=result)
     assert plan(resource, seeing(support_bot_eval_e1=words), NOW).status.phase == "Succeeded"

@@ -6,7 +6,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tunesmith_runtime.evaluate.batching import Batching
 from tunesmith_runtime.evaluate.generating import generate
+from tunesmith_runtime.evaluate.respondent import Generation
 from tunesmith_runtime.models.loading import load_causal_lm
 
 PROMPTS = ["The", "What colour is the sky? The sky is", "A spider has eight", "m"]
@@ -15,11 +17,10 @@ PROMPTS = ["The", "What colour is the sky? The sky is", "A spider has eight", "m
 def answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], batch_size: int
 ) -> list[str]:
-    done: list[int] = []
-    texts = generate(model, tokenizer, prompts, max_new_tokens=6, batch_size=batch_size, progress=done.append)
-    assert sum(done) == len(prompts)
-    assert max(done) <= batch_size
-    return texts
+    done: dict[int, str] = {}
+    batching = Batching(batch_size, model.device)
+    generate(model, tokenizer, prompts, Generation(max_new_tokens=6), batching=batching, finished=done.update)
+    return [done[index] for index in range(len(prompts))]
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from tunesmith_api.data import Dataset, TrainingData, ValidationData
 from tunesmith_api.finetunejob import DataSummary
 from tunesmith_api.judging import API_KEY_VARIABLE, Judge
 from tunesmith_runtime.data.judging import Judging, verdicts
-from tunesmith_runtime.data.judging.endpoint import JudgeUnavailableError
 from tunesmith_runtime.data.judging.questions import questions, read_verdict
 from tunesmith_runtime.data.quality.redaction import redact
 from tunesmith_runtime.data.quality.texts import telling, texts
 from tunesmith_runtime.data.records import Completion, Conversation, Message, Pair, Preference, Record
 from tunesmith_runtime.data.sources import read_training_data
+from tunesmith_runtime.endpoint import EndpointUnavailableError
 from tunesmith_runtime.errors import ConfigError, DataError
 from tunesmith_runtime.progress import ProgressReporter
 
@@ -135,7 +135,7 @@ def test_other_criteria_or_another_model_are_another_question(server: JudgeServe
 
 def test_a_judge_that_gives_up_in_between_is_asked_for_the_rest_only(server: JudgeServer, tmp_path: Path) -> None:
     server.budget = 10
-    with pytest.raises(JudgeUnavailableError, match=r"cannot answer now \(503\): the budget is spent") as raised:
+    with pytest.raises(EndpointUnavailableError, match=r"cannot answer now \(503\): the budget is spent") as raised:
         judged(judging(server, tmp_path, max_retries=1), tmp_path)
     assert raised.value.retryable
 
@@ -161,9 +161,9 @@ def test_what_passes_is_asked_again(server: JudgeServer, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (401, r"refuses to judge \(401\): no, for the reason 401 .*; give the endpoint's key as TUNESMITH_JUDGE_API"),
-        (404, r"refuses to judge \(404\): .*; check data\.judge\.url and that it has the model wise"),
-        (400, r"refuses to judge \(400\): no, for the reason 400"),
+        (401, r"refuses to answer \(401\): no, for the reason 401 .*; give the endpoint's key as TUNESMITH_JUDGE_API"),
+        (404, r"refuses to answer \(404\): .*; check spec\.data\.judge\.url and that it has the model wise"),
+        (400, r"refuses to answer \(400\): no, for the reason 400"),
     ],
 )
 def test_a_refusal_ends_the_run_at_once_in_the_judges_words(
@@ -180,13 +180,13 @@ def test_a_refusal_ends_the_run_at_once_in_the_judges_words(
 
 def test_a_judge_that_is_not_there_is_named(server: JudgeServer, tmp_path: Path) -> None:
     gone = Judging(Judge(url="http://127.0.0.1:9/v1", model="wise", max_retries=0), f"file://{tmp_path}/c")
-    with pytest.raises(JudgeUnavailableError, match=r"the judge cannot be reached at http://127\.0\.0\.1:9/v1: "):
+    with pytest.raises(EndpointUnavailableError, match=r"the judge cannot be reached at http://127\.0\.0\.1:9/v1: "):
         judged(gone, tmp_path)
 
 
 def test_a_page_that_is_no_endpoint_is_told(server: JudgeServer, tmp_path: Path) -> None:
     elsewhere = Judging(Judge(url=server.url.removesuffix("/v1"), model="wise"), f"file://{tmp_path}/checkpoints")
-    with pytest.raises(ConfigError, match=r"refuses to judge \(404\): there is no /chat/completions; check"):
+    with pytest.raises(ConfigError, match=r"refuses to answer \(404\): there is no /chat/completions; check"):
         judged(elsewhere, tmp_path)
 
 

@@ -7,11 +7,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tests.tiny import MAX_POSITIONS
-from tunesmith_api.suites import PerplexitySuite
+from tunesmith_api.suites import PerplexitySuite, Suite
 from tunesmith_runtime.data.records import Completion, Conversation, Message, PlainText, Record
 from tunesmith_runtime.data.tokenizing import IGNORED, Tokens, tokenize
-from tunesmith_runtime.evaluate.perplexity import Likelihood, perplexity, run, score, windows
-from tunesmith_runtime.evaluate.samples import SuiteResult, TextSample
+from tunesmith_runtime.evaluate.batching import Batching
+from tunesmith_runtime.evaluate.likelihood import Likelihood, perplexity, score, windows
+from tunesmith_runtime.evaluate.local_model import LocalModel
+from tunesmith_runtime.evaluate.respondent import Answers
+from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult, TextSample
+from tunesmith_runtime.evaluate.suites import perplexity as perplexity_suite
 
 SENTENCES = ["The moon goes round the earth.", "A spider has eight legs, and the sky is blue today.", "Sky"]
 
@@ -29,8 +33,16 @@ def by_hand(model: PreTrainedModel, ids: list[int], scored: range) -> float:
 def measure(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *records: Record, max_length: int = 64, batch: int = 8
 ) -> SuiteResult:
-    suite = PerplexitySuite(uri="file:///texts.jsonl", max_length=max_length)
-    return run(suite, records, model, tokenizer, batch_size=batch, progress=lambda _: None)
+    return perplexity_suite.run(texts(records, max_length), subject(model, tokenizer, batch), lambda _: None)
+
+
+def subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: int) -> LocalModel:
+    return LocalModel(model, tokenizer, Batching(batch, model.device), Answers("this"))
+
+
+def texts(records: tuple[Record, ...], max_length: int) -> LoadedSuite:
+    suite = Suite(name="texts", perplexity=PerplexitySuite(uri="file:///texts.jsonl", max_length=max_length))
+    return LoadedSuite(suite, records)
 
 
 def test_it_is_exp_of_the_mean_over_all_tokens_but_each_first(
@@ -66,7 +78,9 @@ def test_a_long_text_is_scored_in_windows_each_token_once(
     for start in (4, 8, 12):
         nll += by_hand(model, ids[start : start + 8], range(4, 8))
     nll += by_hand(model, ids[16:21], range(4, 5))
-    (result,) = score(model, [Tokens(ids, ids)], max_length=length, batch_size=3, progress=lambda _: None)
+    found: list[Likelihood] = []
+    score(subject(model, tokenizer, 3), [Tokens(ids, ids)], length, lambda _, each: found.append(each))
+    (result,) = found
     assert result.tokens == len(ids) - 1
     assert result.nll == pytest.approx(nll, rel=1e-5)
 
@@ -114,9 +128,8 @@ def test_a_window_is_never_longer_than_the_model_can_read(
 
 def test_progress_counts_every_record_once(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     seen: list[int] = []
-    suite = PerplexitySuite(uri="file:///texts.jsonl", max_length=8)
-    records = [PlainText("S"), *map(PlainText, SENTENCES)]
-    run(suite, records, model, tokenizer, batch_size=2, progress=seen.append)
+    records = (PlainText("S"), *map(PlainText, SENTENCES))
+    perplexity_suite.run(texts(records, 8), subject(model, tokenizer, 2), seen.append)
     assert sum(seen) == len(records)
 
 

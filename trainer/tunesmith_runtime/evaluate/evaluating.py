@@ -2,26 +2,32 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
-from tunesmith_api.evaljob import MetricResult
-from tunesmith_api.finetunejob import PublishedModel
+from tunesmith_api.evaljob import MetricResult, Subject
 from tunesmith_api.gates import judge
 from tunesmith_api.uris import join
 from tunesmith_runtime import storage
-from tunesmith_runtime.evaluate.reading import read_suite
+from tunesmith_runtime.evaluate import subjects
+from tunesmith_runtime.evaluate.measuring import Observer, Problem, measure
 from tunesmith_runtime.evaluate.report import Evaluation, MeasuredSuite, render
-from tunesmith_runtime.evaluate.samples import LoadedSuite, Sample
+from tunesmith_runtime.evaluate.respondent import Answers
+from tunesmith_runtime.evaluate.samples import LoadedSuite, Sample, SuiteResult
 from tunesmith_runtime.evaluate.statistics import Comparison, compare, corrected, estimate
+from tunesmith_runtime.evaluate.suites import read_suite
 from tunesmith_runtime.progress import ProgressReporter
+from tunesmith_runtime.storage import journal
+from tunesmith_runtime.storage.journal import Journal
 
 REPORT = "report.html"
 RESULTS = "results.json"
 SAMPLES = "samples"
+ANSWERS = "answers.jsonl"
 
 
 @dataclass
@@ -48,88 +54,110 @@ def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
     """Run every suite on the target and the baseline, and publish report.html, results.json and samples/*.jsonl.
 
     Unusable data and a report folder that cannot be written are found before a model is loaded. When target and
-    baseline are one folder it is measured once, and stands for both. A metric that is not a finite number is left out
-    of the results, with a note in the report. Raises RunError.
+    baseline are the same they are measured once, and the result stands for both. A metric that is not a finite number
+    is left out of the results, with a note in the report; a suite whose endpoint does not answer is one of the
+    problems. What a model has answered is kept beside the report until the next evaluation, so that an attempt goes on
+    where the one before it was cut off. Raises RunError.
     """
     with storage.destination(config.report.uri, RESULTS).published() as staged:
         progress.update(state="Running", stage="reading the suites")
         suites = [read_suite(suite) for suite in config.suites]
         target = _identified(config.target)
         baseline = _identified(config.baseline) if config.baseline else None
-        measured = _measure(config, suites, progress)
-        progress.update(stage="writing the report")
-        left_out = [
-            f"{each.suite.name}: {each.empty} of {each.empty + len(each.records)} records left out for an empty answer "
-            "or text."
-            for each in suites
-            if each.empty
-        ]
-        evaluation = _judged(config, target, baseline, measured, left_out)
-        _write(evaluation, staged)
+        with journal.opened(f"{config.report.uri.rstrip('/')}-answers", ANSWERS) as kept:
+            measured, problems, used = _measure(config, target, baseline, suites, kept, progress)
+            progress.update(stage="writing the report")
+            left_out = [
+                f"{each.suite.name}: {each.empty} of {each.empty + len(each.records)} records left out for an empty "
+                "answer or text."
+                for each in suites
+                if each.empty
+            ]
+            evaluation = _judged(config, target, baseline, measured, problems, left_out)
+            _write(evaluation, staged)
+            kept.keep(used)
     return EvaluateResult(
         results=evaluation.results,
         target=evaluation.target,
         baseline=evaluation.baseline,
+        problems=evaluation.problems,
         report=join(config.report.uri, REPORT),
     )
 
 
 def _measure(
-    config: EvaluateRun, suites: Sequence[LoadedSuite], progress: ProgressReporter
-) -> tuple[MeasuredSuite, ...]:
-    target = storage.model_path(config.target.uri).resolve()
-    baseline = storage.model_path(config.baseline.uri).resolve() if config.baseline else None
-    names = {target: "target"}
-    if baseline:
-        names.setdefault(baseline, "baseline")
-    meter = _Meter(progress, len(names) * sum(len(each.records) for each in suites))
+    config: EvaluateRun,
+    target: Subject,
+    baseline: Subject | None,
+    suites: Sequence[LoadedSuite],
+    kept: Journal,
+    progress: ProgressReporter,
+) -> tuple[tuple[MeasuredSuite, ...], tuple[str, ...], frozenset[str]]:
+    """Return what the suites gave, what is wrong with those that gave nothing, and the keys of all answers."""
+    roles = {"target": target} | ({"baseline": baseline} if baseline else {})
+    found = {role: subjects.check(subject) or subject.endpoint for role, subject in roles.items()}
+    distinct = {role: roles[role] for role in roles if role == "target" or found[role] != found["target"]}
+    meter = _Meter(progress, len(distinct) * sum(len(each.records) for each in suites))
+    measured: dict[str, Mapping[str, SuiteResult | Problem]] = {}
+    used: set[str] = set()
+    for role, subject in distinct.items():
+        known = Answers(subjects.identity(subject, config.run.uid), kept)
+        meter.enter(f"{role}: loading" if subject.endpoint is None else role)
+        with subjects.opened(subject, f"spec.{role}", known, config.batch_size) as respondent:
+            stage = partial(_stage, meter, role)
+            measured[role] = measure(respondent, suites, Observer(stage=stage, samples=meter.advance))
+        used |= known.used
+    target_results = measured["target"]
+    baseline_results = measured.get("baseline", target_results) if baseline else {}
+    suite_results: list[MeasuredSuite] = []
+    problems: list[str] = []
+    for suite in config.suites:
+        ours, theirs = target_results[suite.name], baseline_results.get(suite.name)
+        problems += [f"{suite.name}: {each.message}" for each in (ours, theirs) if isinstance(each, Problem)]
+        if isinstance(ours, SuiteResult):
+            suite_results.append(MeasuredSuite(suite, ours, theirs if isinstance(theirs, SuiteResult) else None))
+    return tuple(suite_results), tuple(dict.fromkeys(problems)), frozenset(used)
 
-    from tunesmith_runtime.evaluate.measuring import Observer, measure  # brings torch: unusable data is told sooner
 
-    def observer(name: str) -> Observer:
-        return Observer(stage=lambda stage: meter.enter(f"{name}: {stage}"), samples=meter.advance)
-
-    measured = {
-        folder: measure(folder, suites, batch_size=config.batch_size, observer=observer(name))
-        for folder, name in names.items()
-    }
-    return tuple(
-        MeasuredSuite(suite, measured[target][suite.name], measured[baseline][suite.name] if baseline else None)
-        for suite in config.suites
-    )
+def _stage(meter: _Meter, role: str, suite: str) -> None:
+    meter.enter(f"{role}: {suite}")
 
 
 def _judged(
     config: EvaluateRun,
-    target: PublishedModel,
-    baseline: PublishedModel | None,
+    target: Subject,
+    baseline: Subject | None,
     suites: tuple[MeasuredSuite, ...],
+    problems: tuple[str, ...],
     left_out: Sequence[str],
 ) -> Evaluation:
     results: list[MetricResult] = []
     comparisons: dict[str, Comparison] = {}
     notes = list(left_out)
     for measured in suites:
+        notes += [f"{measured.suite.name}: {note}" for note in measured.target.notes]
         for metric, value in measured.target.metrics.items():
             name = f"{measured.suite.name}/{metric}"
-            base = measured.baseline.metrics[metric] if measured.baseline else None
+            base = measured.baseline.metrics.get(metric) if measured.baseline else None
             if base is not None and not math.isfinite(base):
                 notes.append(f"The baseline's {name} is {_words(base)} and is left out.")
                 base = None
             if not math.isfinite(value):
                 notes.append(f"The target's {name} is {_words(value)}, and the metric is left out.")
                 continue
-            sure = estimate(measured.target.summands[metric])
-            if measured.baseline and base is not None:
-                compared = compare(measured.target.summands[metric], measured.baseline.summands[metric])
-                comparisons |= {name: compared} if compared else {}
+            ours = measured.target.summands.get(metric)
+            theirs = measured.baseline.summands.get(metric) if measured.baseline and base is not None else None
+            sure = estimate(ours) if ours else None
+            if ours and theirs and (compared := compare(ours, theirs)):
+                comparisons[name] = compared
             results.append(
                 MetricResult(
                     metric=name,
                     value=value,
                     baseline=base,
                     delta=None if base is None else value - base,
-                    n=len(measured.target.samples),
+                    higher_is_better=measured.target.higher_is_better.get(metric),
+                    n=len(ours.rows) if ours else len(measured.target.samples),
                     stderr=sure.stderr if sure else None,
                     ci95=(sure.low, sure.high) if sure else None,
                 )
@@ -138,7 +166,7 @@ def _judged(
     results = [result.model_copy(update={"p_value": p_values.get(result.metric)}) for result in results]
     gated = [gate.metric for gate in config.gates]
     results.sort(key=lambda result: result.metric not in gated)
-    verdict, outcomes = judge(config.gates, results)
+    verdict, outcomes = judge(config.gates, results, problems)
     return Evaluation(
         run=config.run,
         target=target,
@@ -147,6 +175,7 @@ def _judged(
         results=tuple(results),
         verdict=verdict,
         gates=outcomes,
+        problems=problems,
         detectable={name: each.detectable for name, each in comparisons.items() if each.detectable is not None},
         notes=tuple(notes),
     )
@@ -156,16 +185,16 @@ def _words(value: float) -> str:
     return "not a number" if math.isnan(value) else "too large for a number"
 
 
-def _identified(model: PublishedModel) -> PublishedModel:
+def _identified(model: Subject) -> Subject:
     """Return the model with its digest: the given one, or what its lineage says."""
-    if model.digest:
+    if model.digest or model.endpoint or model.base:
         return model
     try:
         lineage = storage.model_path(model.uri) / "lineage.json"
         digest = json.loads(lineage.read_text(encoding="utf-8")).get("digest")
-        return PublishedModel(uri=model.uri, digest=digest, adapter=model.adapter)
     except (OSError, ValueError, AttributeError):
         return model
+    return model.model_copy(update={"digest": digest})
 
 
 def _write(evaluation: Evaluation, folder: Path) -> None:
@@ -178,6 +207,7 @@ def _write(evaluation: Evaluation, folder: Path) -> None:
     document = {
         "run": evaluation.run.to_json(),
         "verdict": evaluation.verdict,
+        "problems": evaluation.problems,
         "gates": [gate.to_json() for gate in evaluation.gates],
         "results": [result.to_json() for result in evaluation.results],
         "target": evaluation.target.to_json(),

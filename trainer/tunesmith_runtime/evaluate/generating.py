@@ -1,11 +1,14 @@
-"""Prompts become answers: greedy generation in batches."""
+"""Prompts become answers: generation in batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from tunesmith_runtime.evaluate.batching import Batching
+from tunesmith_runtime.evaluate.respondent import Generation
 
 
 @torch.no_grad()  # not inference_mode: a model that is being trained may keep what it makes here
@@ -13,48 +16,59 @@ def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
+    generation: Generation,
     *,
-    max_new_tokens: int,
-    batch_size: int,
-    progress: Callable[[int], None],
-) -> list[str]:
-    """Return the most likely continuation of each prompt (token ids, at least one), in the prompts' order.
+    batching: Batching,
+    finished: Callable[[Mapping[int, str]], None],
+) -> None:
+    """Continue each prompt (token ids, at least one), and call `finished` with texts by the prompts' indices.
 
-    Whatever sampling or penalties the model's own generation config asks for, generation is greedy and ends at an
-    end-of-sequence token or after `max_new_tokens`. Special tokens and surrounding whitespace are left out of the
-    texts. `progress` is called after each batch with the number of prompts in it.
+    Whatever sampling or penalties the model's own generation config asks for, `generation` alone counts: the most
+    likely token at temperature 0, else one drawn at it. An answer ends at an end-of-sequence token or after
+    `max_new_tokens`. Special tokens and surrounding whitespace are left out of the texts.
     """
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    answers = [""] * len(prompts)
-    with _generation_config(model, _greedy(model, tokenizer, max_new_tokens)):
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            width = max(len(prompts[index]) for index in batch)
-            padding = [width - len(prompts[index]) for index in batch]
-            rows = [
-                [tokenizer.pad_token_id] * pad + list(prompts[index]) for index, pad in zip(batch, padding, strict=True)
-            ]
-            masks = [[0] * pad + [1] * (width - pad) for pad in padding]
+
+    def work(batch: list[int]) -> None:
+        width = max(len(prompts[index]) for index in batch)
+        padding = [width - len(prompts[index]) for index in batch]
+        rows = [
+            [tokenizer.pad_token_id] * pad + list(prompts[index]) for index, pad in zip(batch, padding, strict=True)
+        ]
+        masks = [[0] * pad + [1] * (width - pad) for pad in padding]
+        with _seeded(generation):
             output = model.generate(
                 input_ids=torch.tensor(rows, device=model.device),
                 attention_mask=torch.tensor(masks, device=model.device),
             )
-            texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-            for index, text in zip(batch, texts, strict=True):
-                answers[index] = text.strip()
-            progress(len(batch))
-    return answers
+        texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+        finished({index: text.strip() for index, text in zip(batch, texts, strict=True)})
+
+    with _generation_config(model, _config(model, tokenizer, generation)):
+        batching.run([len(prompt) + generation.max_new_tokens for prompt in prompts], work)
 
 
-def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
+@contextmanager
+def _seeded(generation: Generation) -> Iterator[None]:
+    """Draw the same tokens each time, and leave the random numbers of others alone."""
+    if not generation.temperature:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(generation.seed)
+        yield
+
+
+def _config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, generation: Generation) -> GenerationConfig:
     own = model.generation_config.eos_token_id if model.generation_config else None
     ends = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+    drawn = {"temperature": generation.temperature, "top_k": 0} if generation.temperature else {}
     return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
+        max_new_tokens=generation.max_new_tokens,
+        do_sample=bool(generation.temperature),
         num_beams=1,
         eos_token_id=sorted(ends),
         pad_token_id=tokenizer.pad_token_id,
+        **drawn,
     )
 
 

@@ -1,80 +1,71 @@
-"""One model is measured by every suite."""
+"""One model or endpoint is measured by every suite."""
 
-import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-from tunesmith_runtime.data.records import PlainText
-from tunesmith_runtime.evaluate import golden, perplexity
+from tunesmith_runtime.endpoint import EndpointRefusedError, EndpointUnavailableError
+from tunesmith_runtime.errors import DataError
+from tunesmith_runtime.evaluate.respondent import Answers, Respondent
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult
-from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
+from tunesmith_runtime.evaluate.suites import module_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
 class Observer:
     """What to call as measuring goes on: with the name of each stage, and with the number of samples just done."""
 
-    stage: Callable[[str], None]
-    samples: Callable[[int], None]
+    stage: Callable[[str], None] = lambda _: None
+    samples: Callable[[int], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a suite has no result."""
+
+    message: str
 
 
 def measure(
-    folder: Path, suites: Sequence[LoadedSuite], *, batch_size: int, observer: Observer
-) -> Mapping[str, SuiteResult]:
-    """Load the model of the folder, run the suites on it, and free its memory; return the results by suite name.
+    respondent: Respondent, suites: Sequence[LoadedSuite], observer: Observer
+) -> dict[str, SuiteResult | Problem]:
+    """Run the suites on a respondent; return what each gives by its name.
 
-    Runs on a GPU if there is one. Raises ModelError or DataError.
+    An endpoint that does not answer, be it the respondent's or a judge's, leaves that suite without a result. Raises
+    other RunErrors.
     """
-    observer.stage("loading")
-    tokenizer = load_tokenizer(folder)
-    model = load_causal_lm(folder)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    results = measure_model(model, tokenizer, suites, batch_size=batch_size, observer=observer)
-    del model
-    gc.collect()
-    torch.cuda.empty_cache()
+    results: dict[str, SuiteResult | Problem] = {}
+    for loaded in suites:
+        observer.stage(loaded.suite.name)
+        try:
+            results[loaded.suite.name] = module_of(loaded.suite).run(loaded, respondent, observer.samples)
+        except (EndpointUnavailableError, EndpointRefusedError) as error:
+            results[loaded.suite.name] = Problem(error.message)
+        except DataError as error:
+            raise DataError(f"suite {loaded.suite.name}: {error.message}") from error
     return results
 
 
 def measure_model(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
     suites: Sequence[LoadedSuite],
     *,
     batch_size: int,
     observer: Observer | None = None,
-) -> dict[str, SuiteResult]:
-    """Run the suites on a model in eval mode, where it is; return the results by suite name. Raises DataError."""
-    results: dict[str, SuiteResult] = {}
-    for loaded in suites:
-        if observer:
-            observer.stage(loaded.suite.name)
-        progress = observer.samples if observer else lambda _: None
-        results[loaded.suite.name] = _run(loaded, model, tokenizer, batch_size, progress)
-    return results
+) -> dict[str, float]:
+    """Return the suites' metrics of a model in eval mode, where it is, by SUITE/METRIC. Raises RunError."""
+    from tunesmith_runtime.evaluate.batching import Batching
+    from tunesmith_runtime.evaluate.local_model import LocalModel
 
-
-def named(results: Mapping[str, SuiteResult]) -> dict[str, float]:
-    """Return the metrics of all suites by SUITE/METRIC."""
-    return {f"{suite}/{name}": value for suite, result in results.items() for name, value in result.metrics.items()}
-
-
-def _run(
-    loaded: LoadedSuite,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    batch_size: int,
-    progress: Callable[[int], None],
-) -> SuiteResult:
-    suite = loaded.suite
-    if suite.perplexity:
-        return perplexity.run(
-            suite.perplexity, loaded.records, model, tokenizer, batch_size=batch_size, progress=progress
-        )
-    assert suite.golden is not None  # noqa: S101 - a suite has exactly one kind
-    answerable = [record for record in loaded.records if not isinstance(record, PlainText)]
-    return golden.run(suite.golden, answerable, model, tokenizer, batch_size=batch_size, progress=progress)
+    subject = LocalModel(model, tokenizer, Batching(batch_size, model.device), Answers("this"))
+    found = measure(subject, suites, observer or Observer())
+    return {
+        f"{suite}/{name}": value
+        for suite, result in found.items()
+        if isinstance(result, SuiteResult)
+        for name, value in result.metrics.items()
+    }

@@ -8,10 +8,9 @@ from statistics import fmean
 from markupsafe import Markup
 
 from tunesmith_api.contract import RunIdentity
-from tunesmith_api.evaljob import GateResult, MetricResult, Verdict
-from tunesmith_api.finetunejob import PublishedModel
+from tunesmith_api.evaljob import GateResult, MetricResult, Subject, Verdict
 from tunesmith_api.gates import number
-from tunesmith_api.metrics import METRICS, Metric, improvement
+from tunesmith_api.metrics import Metric, described, improvement
 from tunesmith_api.suites import Suite
 from tunesmith_runtime.evaluate.charts import Bar, Distribution, bar_chart, histograms
 from tunesmith_runtime.evaluate.samples import MEAN_NLL, AnswerSample, Sample, SuiteResult
@@ -22,7 +21,6 @@ HIGHLIGHTS = 5
 SHOWN = 200
 
 _MEAN_NLL = Metric("Mean negative log-likelihood per token, in nats.", higher_is_better=False, scale=None)
-_SAMPLE_METRICS = {**METRICS, MEAN_NLL: _MEAN_NLL}
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,13 @@ class Evaluation:
     """
 
     run: RunIdentity
-    target: PublishedModel
-    baseline: PublishedModel | None
+    target: Subject
+    baseline: Subject | None
     suites: tuple[MeasuredSuite, ...]
     results: tuple[MetricResult, ...]
     verdict: Verdict
     gates: tuple[GateResult, ...]
+    problems: tuple[str, ...]
     detectable: Mapping[str, float]
     notes: tuple[str, ...]
 
@@ -122,30 +121,30 @@ def _metric_row(result: MetricResult, detectable: Mapping[str, float]) -> _Metri
     base, least = result.baseline, detectable.get(result.metric)
     return _MetricRow(
         name=result.metric,
-        description=METRICS[result.metric.rpartition("/")[2]].description,
+        description=described(result.metric).description,
         value=number(result.value),
         interval=f"{number(result.ci95[0])} – {number(result.ci95[1])}" if result.ci95 else "",
         baseline="" if base is None else number(base),
         delta="" if result.delta is None else _signed(result.delta),
         p_value="" if result.p_value is None else _chance(result.p_value),
         detectable="" if least is None else number(least),
-        direction=_direction(0.0 if base is None else improvement(result.metric, result.value, base)),
+        direction=_direction(
+            0.0 if base is None else improvement(result.metric, result.value, base, result.higher_is_better)
+        ),
         n=result.n,
     )
 
 
 def _suite_view(measured: MeasuredSuite, results: Sequence[MetricResult]) -> _SuiteView:
     suite = measured.suite
-    kind = suite.golden or suite.perplexity
-    names = set(suite.metric_names())
-    bars = [_bar(result) for result in results if result.metric in names]
+    bars = [_bar(result) for result in results if result.metric.startswith(f"{suite.name}/")]
     rows = _sample_rows(measured)
     distributions = _distributions(measured)
     return _SuiteView(
         name=suite.name,
-        uri=kind.uri if kind else "",
+        uri=getattr(suite.kind, "uri", ""),
         samples=len(rows),
-        has_answers=suite.golden is not None,
+        has_answers=any(isinstance(each, AnswerSample) for each in measured.target.samples),
         # Our own SVG: what comes from outside in it, numbers and metric names, matplotlib has escaped.
         bars=Markup(bar_chart(bars)) if bars else None,  # noqa: S704
         histograms=Markup(histograms(distributions)) if distributions else None,  # noqa: S704
@@ -154,11 +153,10 @@ def _suite_view(measured: MeasuredSuite, results: Sequence[MetricResult]) -> _Su
 
 
 def _bar(result: MetricResult) -> Bar:
-    name = result.metric.rpartition("/")[2]
     base = result.baseline
     return Bar(
-        label=name,
-        scale=METRICS[name].scale or max(result.value, base or 0.0) or 1.0,
+        label=result.metric.partition("/")[2],
+        scale=described(result.metric).scale or max(result.value, base or 0.0) or 1.0,
         target=result.value,
         baseline=base,
         target_text=number(result.value),
@@ -172,7 +170,7 @@ def _distributions(measured: MeasuredSuite) -> list[Distribution]:
     return [
         Distribution(
             label=name,
-            scale=_SAMPLE_METRICS[name].scale,
+            scale=_described(name).scale,
             target=[scores[name] for scores in target if name in scores],
             baseline=[scores[name] for scores in baseline if name in scores],
         )
@@ -215,7 +213,7 @@ def _quality(sample: Sample) -> float:
     """Return one number to order samples by, larger is better: the mean of the scores as shares of their scales."""
     shares = [
         value / (metric.scale or 1.0) * (1 if metric.higher_is_better else -1)
-        for metric, value in ((_SAMPLE_METRICS[name], value) for name, value in sample.scores.items())
+        for metric, value in ((_described(name), value) for name, value in sample.scores.items())
     ]
     return fmean(shares) if shares else 0.0
 
@@ -231,13 +229,17 @@ def _tables(rows: Sequence[_SampleRow], *, compared: bool) -> list[_Table]:
 
 
 def _gain(name: str, value: float, before: float) -> float:
-    return value - before if _SAMPLE_METRICS[name].higher_is_better else before - value
+    return value - before if _described(name).higher_is_better else before - value
 
 
 def _direction(gain: float) -> str:
     if gain == 0:
         return "same"
     return "better" if gain > 0 else "worse"
+
+
+def _described(name: str) -> Metric:
+    return _MEAN_NLL if name == MEAN_NLL else described(name)
 
 
 def _chance(p_value: float) -> str:

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tunesmith_api.suites import Suite
-from tunesmith_runtime.data.streams import TextRecord
+from tunesmith_runtime.evaluate.respondent import Generation
 from tunesmith_runtime.evaluate.statistics import Summands
 
 # The score of one text of a perplexity suite.
@@ -14,11 +15,15 @@ MEAN_NLL = "nllPerToken"
 
 @dataclass(frozen=True)
 class LoadedSuite:
-    """A suite with the records of its file; `empty` counts those left out for an empty answer or text."""
+    """A suite with its samples, whatever they are; `empty` counts those left out for an empty answer or text.
+
+    `generation` is how they are answered, when they are prompts that a model is to answer.
+    """
 
     suite: Suite
-    records: tuple[TextRecord, ...]
-    empty: int
+    records: tuple[Any, ...]
+    empty: int = 0
+    generation: Generation | None = None
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,13 @@ Sample = AnswerSample | TextSample
 class SuiteResult:
     """The metrics of one suite on one model, by bare name, and the samples in the order of the records.
 
-    A metric may be infinite or not a number, as when a model is broken. `summands` are what each is computed from.
+    A metric may be infinite or not a number, as when a model is broken. `summands` are what each is computed from; one
+    without has no interval and is compared with no baseline. `higher_is_better` is the direction of metrics that
+    tunesmith_api.metrics does not list. `notes` are sentences for the report.
     """
 
     metrics: Mapping[str, float]
     samples: tuple[Sample, ...]
     summands: Mapping[str, Summands] = field(compare=False)
+    higher_is_better: Mapping[str, bool] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -25,6 +25,7 @@ __all__ = [
     "destination",
     "ensure_writable",
     "fetch_folder",
+    "folder_path",
     "in_bucket",
     "local_path",
     "model_path",
@@ -86,20 +87,27 @@ def model_path(uri: str) -> Path:
 
     Raises ModelError when it is missing, published by halves, or not a model in Hugging Face layout.
     """
+    path = folder_path(uri)
+    if not uri.startswith("hf://") and not (path / "config.json").is_file():
+        raise ModelError(f"{uri} is not a model in Hugging Face layout: {path} has no config.json")
+    return path
+
+
+def folder_path(uri: str) -> Path:
+    """Return a folder that has something to do with a model, such as an adapter; downloads as `model_path` does.
+
+    Raises ModelError when there is no such folder.
+    """
     if uri.startswith("hf://"):
         return _download(uri)
     if in_bucket(uri):
         found = buckets.contents(uri, ModelError)
         if not found:
             raise ModelError(f"{uri}: no such folder: no object lies below it")
-        if "config.json" not in found:
-            raise ModelError(f"{uri} is not a model in Hugging Face layout: it has no config.json")
         return buckets.fetch(uri, found, ModelError)
     path = local_path(uri)
-    if not path.exists():
+    if not path.is_dir():
         raise ModelError(f"{uri}: no such folder ({path})")
-    if not (path / "config.json").is_file():
-        raise ModelError(f"{uri}: {path} is not a model in Hugging Face layout: it has no config.json")
     return path
 
 

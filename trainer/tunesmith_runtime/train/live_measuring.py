@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase, Trainer
 
-from tunesmith_runtime.evaluate.measuring import Observer, measure_model, named
+from tunesmith_runtime.evaluate.measuring import Observer, measure_model
 from tunesmith_runtime.evaluate.samples import LoadedSuite
 from tunesmith_runtime.models.adapted import without_prompt
 from tunesmith_runtime.train.ppo.policy import PolicyWithValue
@@ -38,7 +38,7 @@ def measure_live(
         stack.enter_context(without_prompt(model))
         stack.enter_context(autocast(precision, model.device.type))
         observer = Observer(stage=lambda _: beat(), samples=lambda _: beat())
-        return named(measure_model(model, tokenizer, suites, batch_size=batch_size, observer=observer))
+        return measure_model(model, tokenizer, suites, batch_size=batch_size, observer=observer)
 
 
 @contextmanager

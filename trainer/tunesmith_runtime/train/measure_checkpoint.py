@@ -57,7 +57,7 @@ def _measure(request: Request) -> dict[str, float]:
     import torch
 
     from tunesmith_runtime import storage
-    from tunesmith_runtime.evaluate.measuring import measure_model, named
+    from tunesmith_runtime.evaluate.measuring import measure_model
     from tunesmith_runtime.models.adapted import without_prompt
     from tunesmith_runtime.models.loading import load_tokenizer
     from tunesmith_runtime.train.measurable import read_suites
@@ -73,7 +73,7 @@ def _measure(request: Request) -> dict[str, float]:
     with without_prompt(model), autocast(precision, device):
         suites = read_suites(config)
         batch_size = config.training.per_device_eval_batch_size
-        return named(measure_model(model, load_tokenizer(base), suites, batch_size=batch_size))
+        return measure_model(model, load_tokenizer(base), suites, batch_size=batch_size)
 
 
 def _end_with_parent() -> None:

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tunesmith_api.judging import Judge
-from tunesmith_runtime.data.judging.endpoint import Endpoint, TooLongError, connected
+from tunesmith_api.judging import API_KEY_VARIABLE, Judge
 from tunesmith_runtime.data.judging.questions import Verdict, questions, read_verdict
 from tunesmith_runtime.data.judging.verdicts import Verdicts, digest, opened
 from tunesmith_runtime.data.records import Pair, Preference, Record
+from tunesmith_runtime.endpoint import Caller, Endpoint, TooLongError, connected
 from tunesmith_runtime.errors import DataError
 from tunesmith_runtime.progress import ProgressReporter
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 # How many pairs wait for each that is being judged, so that one slow verdict holds nobody up.
 _AHEAD = 8
 _REPORT_SECONDS = 2.0
+_CALLER = Caller(
+    called="the judge",
+    field="spec.data.judge",
+    key_variable=API_KEY_VARIABLE,
+    key_hint=f"give the endpoint's key as {API_KEY_VARIABLE}, in a cluster by a Secret of spec.secretRefs",
+)
 _TOO_LONG = "(longer than the judge can read)"
 
 
@@ -85,7 +91,7 @@ class JudgedRecords:
     def __iter__(self) -> Iterator[Record]:
         """Yield the preferences.
 
-        Raises DataError as the pairs do, and when the judge decides nothing; JudgeUnavailableError and ConfigError
+        Raises DataError as the pairs do, and when the judge decides nothing; EndpointUnavailableError and ConfigError
         when the judge does not answer or refuses. All verdicts until then are kept.
         """
         judge, outcome = self._judging.judge, hashlib.sha256()
@@ -94,7 +100,7 @@ class JudgedRecords:
         told = float("-inf")
         with ExitStack() as stack:
             verdicts = stack.enter_context(opened(self._judging.checkpoints))
-            asking = _Asking(judge, verdicts, stack.enter_context(connected(judge)))
+            asking = _Asking(judge, verdicts, stack.enter_context(connected(judge, _CALLER)))
             pool = ThreadPoolExecutor(judge.max_concurrency, "judge")
             stack.callback(pool.shutdown, cancel_futures=True)
             ahead = _AHEAD * judge.max_concurrency
@@ -147,7 +153,8 @@ class _Asking:
         if known := self.verdicts.get(key):
             return known
         try:
-            reply = self.endpoint.ask(question)
+            asked = [{"role": "user", "content": question}]
+            reply = self.endpoint.chat(asked, temperature=self.judge.temperature, max_tokens=self.judge.max_tokens)
         except TooLongError:
             reply = _TOO_LONG
         verdict = read_verdict(reply)

@@ -1,4 +1,4 @@
-"""Perplexity: how well a model predicts texts."""
+"""How likely a model finds texts."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -8,14 +8,10 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tunesmith_api.suites import PerplexitySuite
-from tunesmith_runtime.data.records import Completion, Conversation, PlainText, Record, shown_prompt
+from tunesmith_runtime.data.records import PlainText, Record
 from tunesmith_runtime.data.tokenizing import IGNORED, Tokens, plain_text, tokenize
-from tunesmith_runtime.evaluate.samples import SuiteResult, TextSample
-from tunesmith_runtime.evaluate.statistics import exp_of_mean
-
-# Characters of a text that its sample keeps.
-SHOWN = 200
+from tunesmith_runtime.evaluate.local_model import LocalModel
+from tunesmith_runtime.evaluate.respondent import Progress
 
 
 @dataclass(frozen=True)
@@ -34,32 +30,31 @@ class Likelihood:
     tokens: int
 
 
-def run(
-    suite: PerplexitySuite,
-    records: Sequence[Record],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    batch_size: int,
-    progress: Callable[[int], None],
-) -> SuiteResult:
-    """Return exp of the mean negative log-likelihood over all scored tokens of all records.
+def likelihoods(
+    subject: LocalModel, records: Sequence[Record], max_length: int, progress: Progress
+) -> list[Likelihood]:
+    """Return how likely a model finds each record, read in windows of at most `max_length` tokens.
 
-    Scored are all tokens of a text but the first, which has no context; of a conversation the assistant's turns, and
-    of a completion the completion, each with the token that ends it, as in training. `maxLength`, or the model's own
-    limit when that is less, is the longest window.
+    What is known is not measured again. `progress` is called with the number of records that are finished.
     """
-    tokens = [_scored(record, tokenizer) for record in records]
-    limit = getattr(model.config, "max_position_embeddings", None) or suite.max_length
-    likelihoods = score(
-        model, tokens, max_length=min(suite.max_length, limit), batch_size=batch_size, progress=progress
-    )
-    samples = tuple(
-        TextSample(index, _start(record), each.nll, each.tokens)
-        for index, (record, each) in enumerate(zip(records, likelihoods, strict=True))
-    )
-    summands = exp_of_mean([each.nll for each in likelihoods], [each.tokens for each in likelihoods])
-    return SuiteResult({"perplexity": perplexity(likelihoods)}, samples, {"perplexity": summands})
+    length = min(max_length, subject.limit or max_length)
+    tokens = [_scored(record, subject.tokenizer) for record in records]
+    keys = [subject.known.key("likelihood", each.input_ids, each.labels, length) for each in tokens]
+    left = list({key: each for key, each in zip(keys, tokens, strict=True) if subject.known.get(key) is None}.items())
+    progress(len(keys) - len(left))
+
+    def finished(index: int, found: Likelihood) -> None:
+        subject.known.add({left[index][0]: {"nll": found.nll, "tokens": found.tokens}})
+        progress(1)
+
+    score(subject, [each for _, each in left], length, finished)
+    return [_known(subject, key) for key in keys]
+
+
+def _known(subject: LocalModel, key: str) -> Likelihood:
+    entry = subject.known.get(key)
+    assert entry is not None  # noqa: S101 - all that was unknown has just been measured
+    return Likelihood(float(entry["nll"]), int(entry["tokens"]))
 
 
 def perplexity(likelihoods: Sequence[Likelihood]) -> float:
@@ -94,34 +89,32 @@ def windows(record: int, tokens: Tokens, max_length: int) -> Iterator[Window]:
 
 @torch.no_grad()  # not inference_mode: a model that is being trained may keep what it makes here
 def score(
-    model: PreTrainedModel,
-    tokens: Sequence[Tokens],
-    *,
-    max_length: int,
-    batch_size: int,
-    progress: Callable[[int], None],
-) -> list[Likelihood]:
-    """Return the likelihood of each record's labelled tokens; the first token of a record is never scored.
+    subject: LocalModel, tokens: Sequence[Tokens], max_length: int, finished: Callable[[int, Likelihood], None]
+) -> None:
+    """Measure the likelihood of each record's labelled tokens; the first token of a record is never scored.
 
-    `batch_size` windows are read at once. `progress` is called with the number of records that are finished.
+    `finished` is called with the index of each record once it is, and its likelihood.
     """
     pieces = [window for index, each in enumerate(tokens) for window in windows(index, each, max_length)]
-    pieces.sort(key=lambda window: -len(window.tokens.input_ids))
     nll, count = [0.0] * len(tokens), [0] * len(tokens)
     left = [0] * len(tokens)
     for piece in pieces:
         left[piece.record] += 1
-    progress(left.count(0))
-    for start in range(0, len(pieces), batch_size):
-        batch = pieces[start : start + batch_size]
-        finished = 0
-        for piece, losses in zip(batch, _losses(model, [piece.tokens for piece in batch]), strict=True):
-            nll[piece.record] += float(losses.double().sum())
-            count[piece.record] += len(losses)
-            left[piece.record] -= 1
-            finished += left[piece.record] == 0
-        progress(finished)
-    return [Likelihood(*pair) for pair in zip(nll, count, strict=True)]
+    for record, missing in enumerate(left):
+        if not missing:
+            finished(record, Likelihood(0.0, 0))
+
+    def work(batch: list[int]) -> None:
+        losses = [*_losses(subject.model, [pieces[index].tokens for index in batch])]
+        for index, each in zip(batch, losses, strict=True):
+            record = pieces[index].record
+            nll[record] += float(each.double().sum())
+            count[record] += len(each)
+            left[record] -= 1
+            if not left[record]:
+                finished(record, Likelihood(nll[record], count[record]))
+
+    subject.batching.run([len(piece.tokens.input_ids) for piece in pieces], work)
 
 
 def _losses(model: PreTrainedModel, batch: Sequence[Tokens]) -> Iterator[torch.Tensor]:
@@ -144,14 +137,3 @@ def _losses(model: PreTrainedModel, batch: Sequence[Tokens]) -> Iterator[torch.T
 
 def _scored(record: Record, tokenizer: PreTrainedTokenizerBase) -> Tokens:
     return plain_text(record, tokenizer) if isinstance(record, PlainText) else tokenize(record, tokenizer)
-
-
-def _start(record: Record) -> str:
-    match record:
-        case PlainText():
-            text = record.text
-        case Completion():
-            text = record.prompt + record.completion
-        case Conversation():
-            text = f"{shown_prompt(record)}\n\n{record.messages[-1].content}"
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

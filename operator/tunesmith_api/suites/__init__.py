@@ -1,0 +1,59 @@
+"""Suites: samples to measure a model on, and the metrics that they give. One module for each kind."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from tunesmith_api.base import ApiModel, ItemName
+from tunesmith_api.suites.golden import GoldenSuite
+from tunesmith_api.suites.perplexity import PerplexitySuite
+
+__all__ = ["GoldenSuite", "MetricName", "PerplexitySuite", "Suite", "SuiteKind", "check_names"]
+
+# SUITE/METRIC, or SUITE/PART/METRIC for a task or a class of the suite.
+MetricName = Annotated[
+    str,
+    StringConstraints(
+        max_length=160, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[A-Za-z0-9][A-Za-z0-9_.-]*)?/[A-Za-z][A-Za-z0-9_]*$"
+    ),
+]
+
+SuiteKind = GoldenSuite | PerplexitySuite
+
+
+class Suite(ApiModel):
+    """A named set of samples and the metrics on it."""
+
+    name: ItemName = Field(description="Name; its metrics are called NAME/METRIC.")
+    golden: GoldenSuite | None = Field(default=None, description="Answers compared with reference answers.")
+    perplexity: PerplexitySuite | None = Field(default=None, description="How well the model predicts a text.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [name for name in type(self).model_fields if name != "name"]
+        if sum(getattr(self, name) is not None for name in kinds) != 1:
+            raise ValueError(f"set exactly one of {', '.join(kinds[:-1])} and {kinds[-1]}")
+        return self
+
+    @property
+    def kind(self) -> SuiteKind:
+        """What it measures, whichever it is."""
+        found = next(getattr(self, name) for name in type(self).model_fields if name != "name" and getattr(self, name))
+        assert isinstance(found, SuiteKind)  # noqa: S101 - the validator
+        return found
+
+    def metric_names(self) -> tuple[str, ...]:
+        """Return the metrics that this suite gives for sure, as SUITE/METRIC."""
+        return tuple(f"{self.name}/{name}" for name in self.kind.metric_names())
+
+    def may_give(self, metric: str) -> bool:
+        """Return whether SUITE/METRIC may be one of this suite's."""
+        return metric in self.metric_names()
+
+
+def check_names(suites: Sequence[Suite]) -> None:
+    """Raise ValueError when two suites have one name."""
+    names = [suite.name for suite in suites]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"suites has more than one suite named {', '.join(twice)}")

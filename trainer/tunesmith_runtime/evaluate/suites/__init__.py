@@ -1,0 +1,39 @@
+"""The suites, one module for each kind.
+
+A module reads its samples (`read`, before any model is loaded) and measures a respondent on them (`run`). It is
+imported by who needs it, because some bring large libraries. A new kind is a model in tunesmith_api.suites, a module
+here and a line in `_MODULES`.
+"""
+
+import importlib
+from typing import Protocol, cast
+
+from tunesmith_api.suites import GoldenSuite, PerplexitySuite, Suite, SuiteKind
+from tunesmith_runtime.evaluate.respondent import Progress, Respondent
+from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult
+
+_MODULES: dict[type[SuiteKind], str] = {
+    GoldenSuite: "golden",
+    PerplexitySuite: "perplexity",
+}
+
+
+class SuiteModule(Protocol):
+    """What a module of a suite has."""
+
+    def read(self, suite: Suite) -> LoadedSuite:
+        """Return the suite with its samples. Raises DataError or ConfigError."""
+
+    def run(self, loaded: LoadedSuite, respondent: Respondent, progress: Progress) -> SuiteResult:
+        """Measure a respondent. `progress` is called with how many samples are done since. Raises RunError."""
+
+
+def module_of(suite: Suite) -> SuiteModule:
+    """Return the module of a suite."""
+    name = _MODULES[type(suite.kind)]
+    return cast(SuiteModule, importlib.import_module(f"{__name__}.{name}"))
+
+
+def read_suite(suite: Suite) -> LoadedSuite:
+    """Return a suite with its samples. Raises DataError or ConfigError."""
+    return module_of(suite).read(suite)
