@@ -36,6 +36,8 @@ RETRYING = "Retrying"
 WAITING_FOR_FINE_TUNE_JOB = "WaitingForFineTuneJob"
 # An EvalJob that gates this ModelServe has no verdict yet.
 WAITING_FOR_EVAL_JOB = "WaitingForEvalJob"
+# No run of an EvalJob that repeats is under way; the message says what it waits for.
+WAITING_FOR_NEXT_RUN = "WaitingForNextRun"
 # The ModelServe that this EvalJob asks does not answer yet.
 WAITING_FOR_MODEL_SERVE = "WaitingForModelServe"
 # A resource that the spec names does not exist yet.

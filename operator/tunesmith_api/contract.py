@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from tunesmith_api.base import ApiModel, Kind, ModelUri, StatusModel, StorageUri
+from tunesmith_api.base import ApiModel, FolderUri, Kind, ModelUri, StatusModel, StorageUri
 from tunesmith_api.data import TrainingData
 from tunesmith_api.deepspeed import DeepSpeed
-from tunesmith_api.evaljob import Gate, MetricResult, Report, Subject
+from tunesmith_api.evaljob import EvaluationRun, Gate, MetricResult, Report, Subject
 from tunesmith_api.evaluation import Evaluation
 from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, Output, PublishedModel, TrainingProgress
 from tunesmith_api.finetunejob import Recovery as Recovery
@@ -117,6 +117,10 @@ class EvaluateRun(ApiModel):
     gates: tuple[Gate, ...] = ()
     batch_size: int | None = None
     report: Report
+    # Folder of what models have answered; None: beside the report.
+    answers: FolderUri | None = None
+    # Earlier runs of the EvalJob that this one is a run of, oldest first.
+    earlier: tuple[EvaluationRun, ...] = ()
 
 
 class ServeRun(ApiModel):

@@ -5,19 +5,26 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import (
+    GROUP,
     ApiModel,
     FolderUri,
     Resources,
     RunPolicy,
     StatusModel,
+    Time,
 )
 from tunesmith_api.endpoint import KeyedEndpoint
-from tunesmith_api.finetunejob import JobStatus, PublishedModel, SecretRefs
+from tunesmith_api.finetunejob import JobStatus, MetricValues, PublishedModel, SecretRefs
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.suites import MetricName, Suite, check_names
-from tunesmith_api.targets import EvalTarget
+from tunesmith_api.targets import EACH, EvalTarget
 
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
+# On a run of an EvalJob that repeats: that one's name.
+RUN_OF_LABEL = f"{GROUP}/run-of"
+CronSchedule = Annotated[
+    str, StringConstraints(max_length=100, pattern=r"^[0-9*,/A-Za-z#?-]+( +[0-9*,/A-Za-z#?-]+){4}$")
+]
 
 
 class Gate(ApiModel):
@@ -89,6 +96,19 @@ class EvalJobSpec(ApiModel):
         description="What must hold for the verdict Passed; without gates a completed evaluation passes.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
     )
+    schedule: CronSchedule | None = Field(
+        default=None,
+        description="When to evaluate again and again, as a cron expression of five fields in UTC, such as "
+        "'0 3 * * *'. Each run is an EvalJob of its own, NAME-r1 and so on, and its report is in a folder of that name "
+        "inside report.uri. A run that is due while the one before it is under way is left out.",
+    )
+    history_limit: int = Field(
+        default=10,
+        ge=1,
+        le=50,
+        description="With schedule, or with checkpoint: each: how many runs are kept as EvalJobs. What the last 50 "
+        "have measured stays in status.runs, and all reports where they are.",
+    )
     batch_size: int | None = Field(
         default=None,
         ge=1,
@@ -101,6 +121,19 @@ class EvalJobSpec(ApiModel):
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pod runs.")
     secret_refs: SecretRefs = ()
     run_policy: RunPolicy = Field(default=RunPolicy(), description="Attempts.")
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it is evaluated in several runs."""
+        return self.schedule is not None or self.target.checkpoint == EACH
+
+    @model_validator(mode="after")
+    def _repeats_in_one_way(self) -> Self:
+        if self.schedule is not None and self.target.checkpoint == EACH:
+            raise ValueError("schedule and checkpoint: each both say when to evaluate; drop one of them")
+        if self.baseline is not None and self.baseline.checkpoint == EACH:
+            raise ValueError("baseline.checkpoint: each is for the target; name best, last or a step")
+        return self
 
     @model_validator(mode="after")
     def _suites_fit_models(self) -> Self:
@@ -133,6 +166,22 @@ class EvalJobSpec(ApiModel):
                     f"{bound} needs a baseline; set spec.baseline, or drop it from the gate on {gate.metric}"
                 )
         return self
+
+
+class EvaluationRun(StatusModel):
+    """One run of an EvalJob that repeats."""
+
+    number: int = Field(ge=1, description="Counts the runs.")
+    name: str | None = Field(
+        default=None, max_length=63, description="Its EvalJob, unless historyLimit has done away with it."
+    )
+    started_at: Time = Field(description="When it was created.")
+    ended_at: Time | None = Field(default=None, description="When its end was seen.")
+    checkpoint: int | None = Field(default=None, ge=0, description="Step of the checkpoint that it evaluates.")
+    verdict: Verdict | None = Field(default=None, description="Its verdict.")
+    message: str | None = Field(default=None, max_length=1024, description="Why it has none.")
+    metrics: MetricValues = Field(default=(), description="What it has measured, metrics with a gate first.")
+    report: str | None = Field(default=None, max_length=1200, description="URI of its report.html.")
 
 
 class MetricResult(StatusModel):
@@ -199,3 +248,11 @@ class EvalJobStatus(JobStatus):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
     )
     report: str | None = Field(default=None, max_length=1200, description="URI of report.html.")
+    runs: tuple[EvaluationRun, ...] = Field(
+        default=(),
+        max_length=50,
+        description="Of an EvalJob that repeats: its last runs, oldest first. The other fields are those of the last "
+        "one that has ended.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]},
+    )
+    next_run_at: Time | None = Field(default=None, description="With schedule: when the next run is due.")

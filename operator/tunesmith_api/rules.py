@@ -108,6 +108,18 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             "minImprovement and maxRegression need a baseline; set spec.baseline",
             "gates",
         ),
+        Rule(
+            "spec",
+            "!has(self.schedule) || !has(self.target.checkpoint) || self.target.checkpoint != 'each'",
+            "schedule and checkpoint: each both say when to evaluate; drop one of them",
+            "schedule",
+        ),
+        Rule(
+            "spec",
+            "!has(self.baseline) || !has(self.baseline.checkpoint) || self.baseline.checkpoint != 'each'",
+            "baseline.checkpoint: each is for the target; name best, last or a step",
+            "baseline",
+        ),
         *_immutable("EvalJob"),
     ),
     "ModelServe": (_exactly_one("spec.model", "fineTuneJob", "uri"),),

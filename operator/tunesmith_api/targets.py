@@ -7,8 +7,9 @@ from pydantic import Field, StringConstraints, model_validator
 from tunesmith_api.base import ApiModel, ModelUri, ResourceName
 from tunesmith_api.endpoint import KeyedEndpoint
 
-# A checkpoint of a FineTuneJob: the best one, the newest one, or that of a step.
-CheckpointName = Annotated[str, StringConstraints(max_length=12, pattern=r"^(best|last|[0-9]{1,10})$")]
+EACH = "each"
+# A checkpoint of a FineTuneJob: the best one, the newest one, that of a step, or each new one as it comes.
+CheckpointName = Annotated[str, StringConstraints(max_length=12, pattern=r"^(best|last|each|[0-9]{1,10})$")]
 _KINDS = ("fineTuneJob", "uri", "modelServe", "endpoint")
 
 
@@ -21,7 +22,8 @@ class EvalTarget(ApiModel):
     checkpoint: CheckpointName | None = Field(
         default=None,
         description="One of that job's checkpoints in place of its model: best, last, or the number of a step. It need "
-        "not have ended; the checkpoint is waited for. best: of a job with earlyStopping.",
+        "not have ended; the checkpoint is waited for. best: of a job with earlyStopping. each: a run for each new "
+        "checkpoint as long as the job trains; of those that come while a run is under way only the newest.",
     )
     uri: ModelUri | None = Field(default=None, description="URI of a model, as in FineTuneJob's spec.model.uri.")
     adapter: ModelUri | None = Field(

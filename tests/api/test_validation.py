@@ -111,15 +111,15 @@ def test_a_quantity() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"target": {}}, "spec.target: set exactly one of fineTuneJob and uri"),
+        ({"target": {}}, "spec.target: set exactly one of fineTuneJob, uri, modelServe and endpoint"),
         (
             {"target": {"fineTuneJob": "a", "uri": "hf://a/b"}},
-            "spec.target: set exactly one of fineTuneJob and uri",
+            "spec.target: set exactly one of fineTuneJob, uri, modelServe and endpoint",
         ),
         ({"suites": [{"name": "a"}]}, "spec.suites[0]: set exactly one of golden and perplexity"),
         (
             {"gates": [{"metric": "facts/f1"}]},
-            "spec.gates[0]: set at least one of min, max and minImprovement",
+            "spec.gates[0]: set at least one of min, max, minImprovement and maxRegression",
         ),
         (
             {"gates": [{"metric": "facts/bleu", "min": 1}]},
@@ -129,6 +129,34 @@ def test_a_quantity() -> None:
         (
             {"gates": [{"metric": "facts/f1", "minImprovement": 0.1}]},
             "spec: minImprovement needs a baseline; set spec.baseline, or drop it from the gate on facts/f1",
+        ),
+        (
+            {"gates": [{"metric": "facts/f1", "maxRegression": 0.1}]},
+            "spec: maxRegression needs a baseline; set spec.baseline, or drop it from the gate on facts/f1",
+        ),
+        (
+            {"target": {"uri": "pvc://m/x", "checkpoint": "best"}},
+            "spec.target: checkpoint is one of a FineTuneJob's; set fineTuneJob, or drop checkpoint",
+        ),
+        (
+            {"target": {"fineTuneJob": "a", "adapter": "pvc://m/x"}},
+            "spec.target: adapter goes on the model of uri; set uri, or drop adapter",
+        ),
+        (
+            {
+                "target": {"modelServe": "bot"},
+                "suites": [{"name": "english", "perplexity": {"uri": "pvc://data/x.jsonl"}}],
+            },
+            "spec: suite english needs a model's own probabilities, which an endpoint does not give; let target name a "
+            "model, or put the suite into an EvalJob of its own",
+        ),
+        (
+            {"schedule": "0 3 * * *", "target": {"fineTuneJob": "a", "checkpoint": "each"}},
+            "spec: schedule and checkpoint: each both say when to evaluate; drop one of them",
+        ),
+        (
+            {"baseline": {"fineTuneJob": "a", "checkpoint": "each"}},
+            "spec: baseline.checkpoint: each is for the target; name best, last or a step",
         ),
         (
             {"gates": [{"metric": "facts/f1", "min": 0.1}, {"metric": "facts/f1", "max": 1}]},

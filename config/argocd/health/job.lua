@@ -7,6 +7,7 @@
 --   Stalled is True                                    Degraded     a person has to change something
 --   Suspended is True                                  Suspended    runPolicy.suspend is true
 --   it waits for a resource that nobody has created    Suspended
+--   a scheduled EvalJob between two runs               Healthy, or Degraded if the last one did not pass
 --   anything else                                      Progressing  it runs, or waits for one that runs
 --
 -- Failed and Succeeded come first: once True they stay, and the operator does not look at what ended before.
@@ -47,5 +48,12 @@ if is_true("Suspended") then
 end
 if is_true("Reconciling") and conditions.Reconciling.reason == "ReferenceNotFound" then
   return health("Suspended", "Reconciling")
+end
+if conditions.Reconciling ~= nil and conditions.Reconciling.status == "False"
+  and conditions.Reconciling.reason == "WaitingForNextRun" then
+  if conditions.Passed ~= nil and conditions.Passed.status == "False" then
+    return health("Degraded", "Passed")
+  end
+  return health("Healthy", "Reconciling")
 end
 return health("Progressing", "Reconciling")

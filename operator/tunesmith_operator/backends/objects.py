@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from tunesmith_api.base import API_VERSION, GROUP
+from tunesmith_api.resources import EvalJob, Resource
 from tunesmith_operator.planner import Workload
 
 Object = dict[str, Any]
@@ -65,17 +66,42 @@ def metadata(workload: Workload, name: str, role: str) -> Object:
     run = workload.config.run
     described: Object = {"name": name, "namespace": workload.namespace, "labels": labels(workload, role)}
     if run.uid:
-        described["ownerReferences"] = [
-            {
-                "apiVersion": API_VERSION,
-                "kind": run.kind,
-                "name": run.name,
-                "uid": run.uid,
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ]
+        described["ownerReferences"] = [_owner(run.kind, run.name, run.uid)]
     return described
+
+
+def owned(child: EvalJob, owner: Resource) -> Object:
+    """Return a resource as it is created for another one, which owns it."""
+    meta = owner.metadata
+    labels = {
+        **child.metadata.labels,
+        MANAGED_BY_LABEL: MANAGER,
+        OWNER_LABEL: meta.name,
+        OWNER_KIND_LABEL: owner.kind,
+        OWNER_UID_LABEL: meta.uid,
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": child.kind,
+        "metadata": {
+            "name": child.metadata.name,
+            "namespace": child.metadata.namespace,
+            "labels": labels,
+            "ownerReferences": [_owner(owner.kind, meta.name, meta.uid)],
+        },
+        "spec": child.spec.to_json(),
+    }
+
+
+def _owner(kind: str, name: str, uid: str) -> Object:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
 
 
 def selector(workload: Workload, role: str) -> dict[str, str]:

@@ -17,6 +17,8 @@ NEEDED: Rights = (
     *((GROUP, f"{plural}/status", ("patch",)) for plural in PLURALS.values()),
     # For ttlSecondsAfterFinished.
     *((GROUP, PLURALS[kind], ("delete",)) for kind in EXPIRING),
+    # For the runs of those that repeat.
+    (GROUP, PLURALS["EvalJob"], ("create",)),
     ("", "configmaps", _OBJECT_VERBS),
     ("", "services", _OBJECT_VERBS),
     ("", "serviceaccounts", ("get", "create", "patch")),

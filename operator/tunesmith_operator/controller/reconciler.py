@@ -24,6 +24,7 @@ from tunesmith_operator.backends.objects import (
     MANAGER,
     OWNER_KIND_LABEL,
     OWNER_UID_LABEL,
+    owned,
     progress_name,
 )
 from tunesmith_operator.clock import SteadyClock
@@ -98,6 +99,8 @@ class Reconciler:
         try:
             for workload in decision.ensure:
                 await self._ensure(workload, children.get(workload.name))
+            for child in decision.create:
+                await self._create_once(owned(child, resource))
         except RefusedError as refusal:
             refused, decision = True, refuse(resource, refusal.situation, now)
             again = WAITING_AGAIN_SECONDS if refusal.situation.reason == c.STARTING else REFUSED_AGAIN_SECONDS
@@ -106,6 +109,8 @@ class Reconciler:
         if not refused:
             for name in decision.stop:
                 await self._stop(children[name])
+            for name in decision.retire:
+                await self.api.delete("EvalJob", key.namespace, name)
             await self._tidy(children, frozenset(workload.name for workload in decision.ensure))
         if decision.delete:
             log.info("deleted, because it has ended and its ttlSecondsAfterFinished have passed")

@@ -13,6 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from tunesmith_api import conditions as c
+from tunesmith_api.evaljob import RUN_OF_LABEL
 from tunesmith_api.meta import Reference
 from tunesmith_api.resources import KINDS, EvalJob, FineTuneJob, ModelServe, Resource, reference
 from tunesmith_operator.local import tables
@@ -121,7 +122,9 @@ class Shell:
             return INTERRUPTED
         self._display.close()
         self._display.say("\n" + tables.summary(self.resources(), self._state.volumes))
-        code = 0 if all(map(has_reached_its_goal, self.resources())) else 1
+        # A run of an EvalJob that repeats speaks through that one.
+        asked = (each for each in self.resources() if RUN_OF_LABEL not in each.metadata.labels)
+        code = 0 if all(map(has_reached_its_goal, asked)) else 1
         servers = self._ready_servers()
         for server in servers:
             self._display.say("\n" + tables.how_to_try(server))
@@ -177,7 +180,9 @@ class Shell:
         moved = busy = False
         requeues: list[datetime] = []
         self._activities = []
-        for key in self._selected:
+        for key in self._selected:  # those that are added in between come the next time
+            if key not in self._resources:
+                continue
             resource = self._resources[key]
             observed = self._observe(resource)
             now = self._clock()
@@ -193,6 +198,11 @@ class Shell:
                     self._display.say(f"stopping {name}")
                 self._processes.stop(key[0], name, lambda: self._interruptions.count > 0)
                 moved = True
+            for child in decision.create:
+                self._add(child, now)
+                moved = True
+            for name in decision.retire:
+                self._retire(key[0], name)
             for workload in decision.ensure:
                 moved |= self._processes.ensure(workload)
             # What has ended is kept here, whatever its ttlSecondsAfterFinished.
@@ -208,6 +218,22 @@ class Shell:
         namespace = resource.metadata.namespace
         neighbours = {key[1]: other for key, other in self._resources.items() if key[0] == namespace}
         return Observed(workloads=self._processes.observed(resource), resources=neighbours)
+
+    def _add(self, child: Resource, now: datetime) -> None:
+        """Take up a resource that another one asks for."""
+        key = key_of(child)
+        self._state.apply([child], now)
+        found = self._state.find(child.kind, child.metadata.namespace, child.metadata.name)
+        assert found is not None  # noqa: S101 - it has just been written
+        self._resources[key] = found
+        self._selected = (*self._selected, key)
+
+    def _retire(self, namespace: str, name: str) -> None:
+        """Forget an EvalJob that another one has done with; its runs' logs stay."""
+        self._state.remove("EvalJob", namespace, name)
+        gone = (namespace, Reference(kind="EvalJob", name=name))
+        self._resources.pop(gone, None)
+        self._selected = tuple(key for key in self._selected if key != gone)
 
     def _write(self, resource: Resource, status: Any) -> None:
         updated = resource.model_copy(update={"status": status})

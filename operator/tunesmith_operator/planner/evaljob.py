@@ -1,24 +1,18 @@
 """What follows for an EvalJob."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, RunIdentity
 from tunesmith_api.endpoint import SecretKey
 from tunesmith_api.evaljob import EvalJobStatus, Subject
-from tunesmith_api.finetunejob import Phase
 from tunesmith_api.gates import judge
 from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import EvalJob
-from tunesmith_operator.planner import attempts, finished, history, limits, references
-from tunesmith_operator.planner.situation import (
-    ConditionStatus,
-    Situation,
-    condition,
-    conditions_of_job,
-    transition,
-)
+from tunesmith_operator.planner import attempts, finished, history, limits, references, repeating
+from tunesmith_operator.planner.situation import Situation
 from tunesmith_operator.planner.types import Observed, Plan, Workload
+from tunesmith_operator.planner.verdicts import settle, situation_of
 
 
 def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]:
@@ -35,9 +29,13 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
     | its spec is not what it started with     | unchanged  | left alone                   |
     | there are results, hence a verdict       | Succeeded  | none; latches                |
     | failed, no further attempt; overdue      | Failed     | none; latches                |
+
+    One that repeats has no workloads: its runs are EvalJobs (see repeating.py).
     """
     if finished.phase_of(job.status):
         return finished.keep_eval_job(job, observed, now)
+    if job.spec.repeats:
+        return repeating.plan(job, observed, now)
     terms = attempts.Terms(
         prefix=f"{job.metadata.name}-e",  # -a would collide with a FineTuneJob of the same name
         policy=job.spec.run_policy,
@@ -49,7 +47,7 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
     )
     course = attempts.follow(terms, job.status.attempts, observed, now)
     if (altered := altered_fields(job)) and terms.ending is None:
-        return _settle(job, job.status, job.status.phase, attempts.altered(job, altered), now)
+        return settle(job, job.status, job.status.phase, attempts.altered(job, altered), now)
     status = job.status.model_copy(update={"attempts": history.bounded(course.records)})
     number, stop = status.attempts[-1].number if status.attempts else 0, course.stop
     match course.decision:
@@ -60,21 +58,21 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
             if samples and samples.total:
                 status = status.model_copy(update={"percent": min(100, 100 * samples.done // samples.total)})
             situation = attempts.underway(number, "evaluating", running)
-            return _settle(job, status, "Running", situation, now, stop=stop)
+            return settle(job, status, "Running", situation, now, stop=stop)
         case attempts.Stopping() as decision:
             situation = attempts.stopping(number, decision)
-            return _settle(job, status, "Running", situation, now, stop=stop, again=attempts.ENDING_AGAIN)
+            return settle(job, status, "Running", situation, now, stop=stop, again=attempts.ENDING_AGAIN)
         case attempts.Clearing() as decision:
             situation = attempts.clearing(decision)
-            return _settle(job, status, "Recovering", situation, now, stop=stop, again=attempts.ENDING_AGAIN)
+            return settle(job, status, "Recovering", situation, now, stop=stop, again=attempts.ENDING_AGAIN)
         case attempts.Waiting(until) as waiting:
-            return _settle(job, status, "Recovering", attempts.retrying(waiting), now, stop=stop, again=until - now)
+            return settle(job, status, "Recovering", attempts.retrying(waiting), now, stop=stop, again=until - now)
         case attempts.Finished(result):
             status = _with_result(job, status, result) if result else status
-            return _settle(job, status, "Succeeded", _verdict(status), now, stop=stop)
+            return settle(job, status, "Succeeded", situation_of(status), now, stop=stop)
         case attempts.GivenUp(failure):
             situation = Situation("failed", failure.reason, failure.message)
-            return _settle(job, status, "Failed", situation, now, stop=stop)
+            return settle(job, status, "Failed", situation, now, stop=stop)
         case attempts.Halted():
             raise AssertionError("nothing suspends an EvalJob")
 
@@ -84,12 +82,12 @@ def _start(
 ) -> Plan[EvalJobStatus]:
     subjects = _subjects(job, observed)
     if isinstance(subjects, Situation):
-        return _settle(job, status, "Pending", subjects, now, stop=stop)
-    workload = _workload(job, *subjects, number)
+        return settle(job, status, "Pending", subjects, now, stop=stop)
+    workload = _workload(job, *subjects, number, references.whole_of(job, observed))
     records = attempts.started(status.attempts, number, workload.name, job.spec.resources.gpu, now)
     changes = {"attempts": history.bounded(records), "started_with": fingerprints(job)}
     situation = Situation("working", c.STARTING, f"attempt {number} is starting")
-    return _settle(job, status.model_copy(update=changes), "Running", situation, now, ensure=(workload,), stop=stop)
+    return settle(job, status.model_copy(update=changes), "Running", situation, now, ensure=(workload,), stop=stop)
 
 
 def _subjects(job: EvalJob, observed: Observed) -> tuple[Subject, Subject | None] | Situation:
@@ -108,7 +106,8 @@ def _keys(*subjects: Subject | None) -> tuple[SecretKey, ...]:
     return tuple(dict.fromkeys(each.api_key_secret_ref for each in endpoints if each.api_key_secret_ref))
 
 
-def _workload(job: EvalJob, target: Subject, baseline: Subject | None, number: int) -> Workload:
+def _workload(job: EvalJob, target: Subject, baseline: Subject | None, number: int, whole: EvalJob | None) -> Workload:
+    """Return attempt `number`; `whole` is the EvalJob that this one is a run of."""
     spec, meta = job.spec, job.metadata
     return Workload(
         name=f"{meta.name}-e{number}",
@@ -125,6 +124,8 @@ def _workload(job: EvalJob, target: Subject, baseline: Subject | None, number: i
             gates=spec.gates,
             batch_size=spec.batch_size,
             report=spec.report,
+            answers=f"{(whole or job).spec.report.uri.rstrip('/')}-answers",
+            earlier=tuple(run for run in whole.status.runs if run.ended_at) if whole else (),
         ),
     )
 
@@ -143,53 +144,3 @@ def _with_result(job: EvalJob, status: EvalJobStatus, result: EvaluateResult) ->
             "percent": 100,
         }
     )
-
-
-def _verdict(status: EvalJobStatus) -> Situation:
-    told = "; ".join(
-        [
-            *(outcome.message for outcome in status.gates if outcome.passed == (status.verdict == "Passed")),
-            *(status.problems if status.verdict != "Passed" else ()),
-        ]
-    )
-    match status.verdict:
-        case "Passed":
-            return Situation("done", c.GATES_PASSED, told or "evaluated; there are no gates")
-        case "Failed":
-            return Situation("done", c.GATE_FAILED, told)
-        case _:
-            return Situation("done", c.INCONCLUSIVE, told)
-
-
-_PASSED: dict[str | None, ConditionStatus] = {"Passed": "True", "Failed": "False"}
-
-
-def _settle(
-    job: EvalJob,
-    status: EvalJobStatus,
-    phase: Phase,
-    situation: Situation,
-    now: datetime,
-    *,
-    ensure: tuple[Workload, ...] = (),
-    stop: tuple[str, ...] = (),
-    again: timedelta | None = None,
-) -> Plan[EvalJobStatus]:
-    generation, previous, records = job.metadata.generation, job.status.conditions, status.attempts
-    passed = _PASSED.get(status.verdict, "Unknown")
-    status = status.model_copy(
-        update={
-            "phase": phase,
-            "observed_generation": generation,
-            "attempt": records[-1].number if records else 0,
-            "started_at": status.started_at or (records[0].started_at if records else None),
-            "conditions": (
-                *conditions_of_job(situation, previous, generation, now),
-                condition(c.PASSED, passed, situation, previous, generation, now),
-            ),
-        }
-    )
-    looks = (again, limits.time_left(job.model_copy(update={"status": status}), now))
-    waits = [each for each in looks if each is not None and each > timedelta()]
-    requeue_after = None if phase in {"Succeeded", "Failed"} else min(waits, default=None)
-    return Plan(status, ensure=ensure, stop=stop, events=transition(situation, previous), requeue_after=requeue_after)

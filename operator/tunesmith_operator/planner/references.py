@@ -3,7 +3,7 @@
 from tunesmith_api import conditions as c
 from tunesmith_api import uris
 from tunesmith_api.endpoint import KeyedEndpoint
-from tunesmith_api.evaljob import Subject
+from tunesmith_api.evaljob import RUN_OF_LABEL, Subject
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_api.meta import Reference
 from tunesmith_api.references import ModelReference
@@ -53,6 +53,18 @@ def named_job(uri: str) -> str | None:
     """Return NAME of finetunejob://NAME, and None for any other URI."""
     parts = uris.split(uri)
     return parts.authority if parts.scheme == FINE_TUNE_JOB_SCHEME else None
+
+
+def whole_of(job: EvalJob, observed: Observed) -> EvalJob | None:
+    """Return the EvalJob that this one is a run of."""
+    name = job.metadata.labels.get(RUN_OF_LABEL)
+    whole = observed.resources.get(Reference(kind="EvalJob", name=name)) if name else None
+    return whole if isinstance(whole, EvalJob) else None
+
+
+def run_of(job: EvalJob, number: int) -> Reference:
+    """Return the EvalJob that is run `number` of one that repeats."""
+    return Reference(kind="EvalJob", name=f"{job.metadata.name}-r{number}")
 
 
 def _published_by(name: str, observed: Observed) -> PublishedModel | Situation:
@@ -213,9 +225,17 @@ def named_by(resource: Resource) -> tuple[Reference, ...]:
     match resource:
         case FineTuneJob():
             return tuple(dict.fromkeys(Reference(kind="FineTuneJob", name=name) for name in _jobs_before(resource)))
+        case EvalJob(spec=spec) if spec.repeats:
+            runs = resource.status.runs
+            # Those that go on, and those that are to go.
+            named = [run for run in runs if run.name and (run.ended_at is None or run in runs[: -spec.history_limit])]
+            watched = _of_target(spec.target) if spec.schedule is None else ()
+            return (*watched, *(run_of(resource, run.number) for run in named))
         case EvalJob(spec=spec):
+            whole = resource.metadata.labels.get(RUN_OF_LABEL)
+            over = (Reference(kind="EvalJob", name=whole),) if whole else ()
             targets = (spec.target, spec.baseline) if spec.baseline else (spec.target,)
-            return tuple(reference for target in targets for reference in _of_target(target))
+            return (*(each for target in targets for each in _of_target(target)), *over)
         case ModelServe(spec=spec):
             gates = tuple(Reference(kind="EvalJob", name=requirement.eval_job) for requirement in spec.requires)
             return (*_jobs_of(spec.model), *gates)

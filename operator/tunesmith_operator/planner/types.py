@@ -14,7 +14,7 @@ from tunesmith_api.meta import Reference
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.queueing import Backend, Queue
-from tunesmith_api.resources import Resource
+from tunesmith_api.resources import EvalJob, Resource
 
 Status = FineTuneJobStatus | EvalJobStatus | ModelServeStatus
 StatusT = TypeVar("StatusT", FineTuneJobStatus, EvalJobStatus, ModelServeStatus)
@@ -100,7 +100,8 @@ class Plan(Generic[StatusT]):
 
     `ensure` should run and is started when it does not; `stop` should not run; every other workload is left alone.
     What is stopped has its grace period, and stays observed until it is gone. `requeue_after` says when to look again
-    if nothing happens before. `delete`: the resource itself is to be deleted.
+    if nothing happens before. `delete`: the resource itself is to be deleted. `create` are resources of its own that
+    should be there, each created once and never written again; `retire` names EvalJobs of its own to delete.
     """
 
     status: StatusT
@@ -109,3 +110,5 @@ class Plan(Generic[StatusT]):
     events: tuple[Event, ...] = ()
     requeue_after: timedelta | None = None
     delete: bool = False
+    create: tuple[EvalJob, ...] = ()
+    retire: tuple[str, ...] = ()

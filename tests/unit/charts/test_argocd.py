@@ -30,6 +30,7 @@ LACKS = Situation("working", c.REFERENCE_NOT_FOUND, "waits for FineTuneJob a, wh
 STUCK = Situation("blocked", c.REFERENCE_CYCLE, "a -> b -> a")
 FAILED = Situation("failed", c.DATA_INVALID, 'answers.jsonl: line 3 has no "messages"')
 PAUSED = Situation("paused", c.SUSPENDED, "runPolicy.suspend is true; when it is false, training begins")
+BETWEEN = Situation("paused", c.WAITING_FOR_NEXT_RUN, "run 2 starts at 2026-01-02 03:00 UTC; Passed the last time")
 DONE = Situation("done", c.COMPLETED, "the model is published at pvc://models/a")
 GATED = Situation("blocked", c.GATE_FAILED, "EvalJob a gave the verdict Failed")
 SERVES = Situation("done", c.SERVING, "revision 1 answers at http://a:8000")
@@ -40,7 +41,7 @@ def job(situation: Situation, seen: int = 2, passed: ConditionStatus | None = No
     told = conditions_of_job(situation, (), seen, NOW)
     if passed:
         told += (condition(c.PASSED, passed, situation, (), seen, NOW),)
-    if situation.standing == "paused":
+    if situation is PAUSED:
         told += (condition(c.SUSPENDED, "True", situation, (), seen, NOW),)
     return resource(told, seen)
 
@@ -68,6 +69,9 @@ JOBS = {
     "suspended, and the spec changed since": (job(PAUSED, seen=1), "Progressing", NOT_YET),
     "failed": (job(FAILED), "Degraded", FAILED.message),
     "failed, and its retries changed later": (job(FAILED, seen=1), "Degraded", FAILED.message),
+    "between two runs": (job(BETWEEN, passed="True"), "Healthy", BETWEEN.message),
+    "before its first run": (job(BETWEEN, passed="Unknown"), "Healthy", BETWEEN.message),
+    "between two runs, the last not passed": (job(BETWEEN, passed="False"), "Degraded", BETWEEN.message),
     "done": (job(DONE), "Healthy", DONE.message),
     "done, and its resources changed later": (job(DONE, seen=1), "Healthy", DONE.message),
     "evaluating": (job(WORKS, passed="Unknown"), "Progressing", WORKS.message),

@@ -13,9 +13,9 @@ GRANTS = {"get", "create", "patch", "delete"}
 # Every right of the operator. Whoever adds a line has a reason to tell.
 OPERATOR = {
     **{f"tunesmith.dev/{kind}": READS for kind in KINDS},
-    # For ttlSecondsAfterFinished.
+    # For ttlSecondsAfterFinished, and for the runs of EvalJobs that repeat.
     "tunesmith.dev/finetunejobs": READS | {"delete"},
-    "tunesmith.dev/evaljobs": READS | {"delete"},
+    "tunesmith.dev/evaljobs": READS | {"create", "delete"},
     **{f"tunesmith.dev/{kind}/status": {"get", "patch"} for kind in KINDS},
     **{f"tunesmith.dev/{kind}/finalizers": {"update"} for kind in KINDS},
     "/configmaps": OBJECTS,
@@ -107,8 +107,8 @@ def test_who_leaves_kuberay_alone_needs_no_right_to_it() -> None:
 
 
 def test_it_cannot_write_what_git_holds() -> None:
-    writes = {"create", "update", "patch"}
-    assert all(not OPERATOR[f"tunesmith.dev/{kind}"] & writes for kind in KINDS)
+    assert all(not OPERATOR[f"tunesmith.dev/{kind}"] & {"update", "patch"} for kind in KINDS)
+    assert [kind for kind in KINDS if "create" in OPERATOR[f"tunesmith.dev/{kind}"]] == ["evaljobs"], "runs of its own"
     assert "delete" not in OPERATOR["tunesmith.dev/modelserves"]
 
 

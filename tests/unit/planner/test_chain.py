@@ -223,7 +223,7 @@ def test_an_evaluation_waits_for_the_job_it_names() -> None:
     started = plan(eval_job(), observing(resources=(succeeded_job(),)), NOW)
     config = started.ensure[0].config
     assert isinstance(config, EvaluateRun)
-    assert config.target == MODEL
+    assert config.target == Subject(**dict(MODEL))
 
 
 def test_an_evaluation_of_a_failed_job_says_why() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.builders import eval_job, fine_tune_job, model_serve
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import EvaluateResult, ProgressDocument, RunFailure, SampleProgress, TrainResult
-from tunesmith_api.evaljob import EvalJobStatus, MetricResult
+from tunesmith_api.evaljob import RUN_OF_LABEL, EvalJobStatus, EvaluationRun, MetricResult, Subject
 from tunesmith_api.finetunejob import (
     AttemptRecord,
     CheckpointRecord,
@@ -30,6 +30,7 @@ models = st.sampled_from(
         PublishedModel(uri="pvc://models/other"),
     ]
 )
+subjects = models.map(lambda model: Subject(**dict(model)))
 failures = st.builds(
     RunFailure,
     reason=st.sampled_from([c.DATA_INVALID, c.STORAGE_FULL, c.CRASHED]),
@@ -50,7 +51,8 @@ results = st.one_of(
             ),
             max_size=3,
         ).map(tuple),
-        target=models,
+        target=subjects,
+        problems=st.sampled_from([(), ("facts: the endpoint does not answer",)]),
         report=st.just("pvc://reports/x"),
     ),
 )
@@ -79,6 +81,10 @@ workloads = st.builds(
 )
 
 
+def _labelled(job: EvalJob, labels: dict[str, str]) -> EvalJob:
+    return job.model_copy(update={"metadata": job.metadata.model_copy(update={"labels": labels})})
+
+
 def attempt_lists(prefix: str, letter: str) -> st.SearchStrategy[tuple[AttemptRecord, ...]]:
     record = st.builds(
         AttemptRecord,
@@ -98,15 +104,41 @@ fine_tune_jobs = st.builds(
     st.sampled_from(["hf://org/base", "finetunejob://general", "finetunejob://support-bot", "finetunejob://none"]),
     st.builds(FineTuneJobStatus, phase=phases, attempts=attempt_lists("support-bot", "a"), output=st.none() | models),
 )
+runs = st.lists(
+    st.builds(
+        EvaluationRun,
+        number=st.integers(1, 4),
+        name=st.integers(1, 4).map(lambda number: f"support-bot-eval-r{number}"),
+        started_at=times,
+        ended_at=st.none() | times,
+        checkpoint=st.none() | st.integers(0, 2),
+        verdict=st.sampled_from([None, "Passed", "Failed"]),
+    ),
+    max_size=3,
+    unique_by=lambda run: run.number,
+).map(lambda found: tuple(sorted(found, key=lambda run: run.number)))
 eval_jobs = st.builds(
-    lambda gates, status: eval_job(gates=gates, status=status),
-    st.sampled_from([[], [{"metric": "facts/f1", "min": 0.5}]]),
+    lambda name, spec, labels, status: _labelled(eval_job(name=name, status=status, **spec), labels),
+    st.sampled_from(["support-bot-eval", "support-bot-eval", "support-bot-eval-r1", "support-bot-eval-r2"]),
+    st.sampled_from(
+        [
+            {},
+            {"gates": [{"metric": "facts/f1", "min": 0.5}]},
+            {"schedule": "*/30 * * * *", "historyLimit": 1},
+            {"target": {"fineTuneJob": "support-bot", "checkpoint": "each"}},
+            {"target": {"fineTuneJob": "support-bot", "checkpoint": "best"}},
+            {"target": {"modelServe": "support-bot"}},
+            {"target": {"uri": "pvc://models/base", "adapter": "finetunejob://support-bot"}},
+        ]
+    ),
+    st.sampled_from([{}, {RUN_OF_LABEL: "support-bot-eval"}]),
     st.builds(
         EvalJobStatus,
         phase=phases,
         verdict=st.sampled_from([None, "Passed", "Failed", "Inconclusive"]),
         attempts=attempt_lists("support-bot-eval", "e"),
-        target=st.none() | models,
+        target=st.none() | subjects,
+        runs=runs,
     ),
 )
 model_serves = st.builds(
@@ -140,7 +172,9 @@ def test_every_state_has_a_plan_that_can_be_written(resource: Resource, observed
 def carried_out(result: AnyPlan, observed: Observed) -> Observed:
     started = {each.name: ObservedWorkload(each.name, "Pending") for each in result.ensure}
     kept = {name: each for name, each in observed.workloads.items() if name not in result.stop}
-    return Observed(workloads=started | kept, resources=observed.resources)
+    created = {reference(each): each for each in result.create}
+    left = {each: there for each, there in observed.resources.items() if each.name not in result.retire}
+    return Observed(workloads=started | kept, resources=left | created)
 
 
 @given(resources, worlds())
@@ -155,6 +189,7 @@ def test_planning_the_planned_state_changes_nothing(resource: Resource, observed
     assert again.events == ()
     assert again.stop == ()
     assert all(workload.name in after.workloads for workload in again.ensure)
+    assert (again.create, again.retire) == ((), ())
 
 
 @given(st.one_of(fine_tune_jobs, eval_jobs), worlds(), worlds())
@@ -165,6 +200,7 @@ def test_terminal_states_latch(resource: FineTuneJob | EvalJob, observed: Observ
         result = plan(ended, later, NOW + timedelta(days=1))
         assert result.status == ended.status
         assert (result.ensure, result.events, result.requeue_after, result.delete) == ((), (), None, False)
+        assert (result.create, result.retire) == ((), ())
         assert result.stop == tuple(sorted(name for name, each in later.workloads.items() if each.alive))
 
 

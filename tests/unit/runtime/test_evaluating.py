@@ -126,7 +126,7 @@ def test_target_and_baseline_are_measured_judged_and_published(
         "samples/texts.baseline.jsonl",
         "samples/texts.target.jsonl",
     ]
-    assert [file.name for file in folder.parent.iterdir()] == ["report"]
+    assert sorted(file.name for file in folder.parent.iterdir()) == ["report", "report-answers"]
     summary = json.loads((folder / "results.json").read_text())
     assert summary["verdict"] == "Failed"
     assert summary["results"] == [each.to_json() for each in result.results]

@@ -1,6 +1,6 @@
 {{- /* What the operator may do in every namespace that it watches. */ -}}
 {{- define "tunesmith.operatorRules" -}}
-# It reads what people declare and never writes a spec.
+# It reads what people declare and never writes its spec.
 - apiGroups: [tunesmith.dev]
   resources: [finetunejobs, evaljobs, modelserves]
   verbs: [get, list, watch]
@@ -8,6 +8,10 @@
 - apiGroups: [tunesmith.dev]
   resources: [finetunejobs, evaljobs]
   verbs: [delete]
+# The runs of an EvalJob that repeats are EvalJobs.
+- apiGroups: [tunesmith.dev]
+  resources: [evaljobs]
+  verbs: [create]
 - apiGroups: [tunesmith.dev]
   resources: [finetunejobs/status, evaljobs/status, modelserves/status]
   verbs: [get, patch]
