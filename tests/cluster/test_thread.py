@@ -43,7 +43,7 @@ def quickstart() -> list[Object]:
     found["FineTuneJob"]["spec"]["training"] |= {"learningRate": 5e-3, "numTrainEpochs": 10}
     spec = found["EvalJob"]["spec"]
     spec["suites"] = [{"name": "facts", "golden": {"uri": "pvc://data/heldout.jsonl", "format": "messages"}}]
-    spec["gates"] = [{"metric": "facts/f1", "minImprovement": 0.02}]
+    spec["gates"] = [{"metric": "facts/f1", "minImprovement": 0.02, "alpha": 1.0}]
     return [found["ModelServe"], found["EvalJob"], found["FineTuneJob"]]
 
 

@@ -42,7 +42,8 @@ def train(control: dict[str, Any]) -> dict[str, Any]:
     for step in range(first + 1, total + 1):
         saved.write_text(str(step))
         training = {"step": step, "totalSteps": total, "percent": 100 * step // total, "loss": 1 / step}
-        report(state="Running", stage="training", training=training, resumedFromStep=first)
+        checkpoint = {"step": step, "uri": f"{CONFIG['checkpoints']['uri']}/checkpoint-{step}"}
+        report(state="Running", stage="training", training=training, resumedFromStep=first, checkpoint=checkpoint)
         if step == control.get("holdAt") and RUN["attempt"] == 1:
             hold()
     output = path(CONFIG["output"]["uri"])
@@ -50,12 +51,13 @@ def train(control: dict[str, Any]) -> dict[str, Any]:
     (output / "training.html").write_text(f"{total} steps")
     training = {"step": total, "totalSteps": total, "percent": 100, "loss": 0.25}
     result = {"type": "train", "model": {"uri": CONFIG["output"]["uri"], "digest": "sha256:1"}}
-    return {"training": training, "resumedFromStep": first, "result": result}
+    checkpoint = {"step": total, "uri": f"{CONFIG['checkpoints']['uri']}/checkpoint-{total}"}
+    return {"training": training, "resumedFromStep": first, "checkpoint": checkpoint, "result": result}
 
 
 def evaluate(control: dict[str, Any]) -> dict[str, Any]:
     value = control.get("f1", 0.9)
-    metric = {"metric": "facts/f1", "value": value, "baseline": 0.125, "delta": value - 0.125, "n": 20}
+    metric = {"metric": "facts/f1", "value": value, "baseline": 0.125, "delta": value - 0.125, "n": 20, "pValue": 0.01}
     target = {"uri": CONFIG["target"]["uri"], "digest": CONFIG["target"].get("digest")}
     report_uri = CONFIG["report"]["uri"] + "/report.html"
     path(report_uri).parent.mkdir(parents=True, exist_ok=True)

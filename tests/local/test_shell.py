@@ -268,3 +268,27 @@ def test_helpers_of_a_run_end_with_it(home: Home) -> None:
     assert replace(home, runtime=f"sh {script}").run().returncode == 0
 
     assert is_gone(int((home.folder / "helper.pid").read_text()))
+
+
+def test_each_checkpoint_is_evaluated_and_the_last_verdict_is_the_job_s(home: Home) -> None:
+    home.write_job()
+    home.write(
+        "EvalJob",
+        "watch",
+        target={"fineTuneJob": "bot", "checkpoint": "each"},
+        suites=[{"name": "facts", "golden": {"uri": "pvc://data/heldout.jsonl", "metrics": ["f1"]}}],
+        gates=[{"metric": "facts/f1", "min": 0.5}],
+        report={"uri": "pvc://reports/watch"},
+    )
+
+    done = home.run()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    status = home.status("evj/watch")
+    assert (status["phase"], status["verdict"]) == ("Succeeded", "Passed")
+    last = status["runs"][-1]
+    assert (last["checkpoint"], last["verdict"]) == (4, "Passed")
+    assert last["report"] == f"pvc://reports/watch/{last['name']}/report.html"
+    evaluated = home.status(f"evj/{last['name']}")["target"]["uri"]
+    assert evaluated.startswith("pvc://models/bot-checkpoints/")
+    assert evaluated.endswith("/checkpoint-4")

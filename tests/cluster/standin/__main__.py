@@ -23,7 +23,7 @@ from tunesmith_api.contract import (
     run_config,
 )
 from tunesmith_api.evaljob import MetricResult
-from tunesmith_api.finetunejob import PublishedModel, TrainingProgress
+from tunesmith_api.finetunejob import CheckpointRecord, PublishedModel, TrainingProgress
 from tunesmith_runtime import process
 from tunesmith_runtime.kubernetes_progress import ConfigMapMirror
 from tunesmith_runtime.progress import ProgressReporter
@@ -74,7 +74,8 @@ def carry_out(config: TrainRun | EvaluateRun | ServeRun, wanted: dict[str, Any],
 def train(config: TrainRun, seconds: float, reporter: ProgressReporter) -> None:
     for step in range(STEPS + 1):
         training = TrainingProgress(step=step, total_steps=STEPS, percent=100 * step // STEPS, loss=1 / (step + 1))
-        reporter.update(state="Running", stage="training", training=training)
+        kept = CheckpointRecord(step=step, uri=f"{config.checkpoints.uri}/checkpoint-{step}") if step else None
+        reporter.update(state="Running", stage="training", training=training, checkpoint=kept)
         time.sleep(seconds / STEPS)
     model = PublishedModel(uri=config.output.uri, digest="sha256:1")
     reporter.update(state="Succeeded", stage="", result=TrainResult(model=model))

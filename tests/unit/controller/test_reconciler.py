@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import ApiClient, Configuration
 
-from tests.builders import FINE_TUNE_JOB_SPEC, manifest
+from tests.builders import EVAL_JOB_SPEC, FINE_TUNE_JOB_SPEC, manifest
 from tests.unit.controller.api_server import ApiServer, Object
 from tunesmith_operator.backends.native import Settings
 from tunesmith_operator.controller.client import Api
@@ -19,6 +19,7 @@ from tunesmith_operator.controller.summary import Summary
 from tunesmith_operator.controller.world import Key, World
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+BOT_KEY = Key("FineTuneJob", "here", "bot")
 BOT = "/apis/tunesmith.dev/v1alpha1/namespaces/here/finetunejobs/bot"
 JOB = "/apis/batch/v1/namespaces/here/jobs/bot-a{}"
 CONFIG = "/api/v1/namespaces/here/configmaps/bot-a1"
@@ -46,8 +47,8 @@ class Cluster:
         body["metadata"]["uid"] = "uid-bot"
         self.server.put(BOT, body | ({"status": there["status"]} if "status" in there else {}))
 
-    async def reconcile(self) -> float | None:
-        return await self._reconciler.reconcile(Key("FineTuneJob", "here", "bot"))
+    async def reconcile(self, key: Key = BOT_KEY) -> float | None:
+        return await self._reconciler.reconcile(key)
 
     def status(self) -> Object:
         return dict(self.server.objects[BOT].get("status", {}))
@@ -106,6 +107,27 @@ async def running(cluster: Cluster, **spec: Any) -> None:
     await asyncio.sleep(0.05)
     await cluster.reconcile()
     assert cluster.status()["attempts"][0]["nodes"] == ["node-a"]
+
+
+def test_a_run_of_an_evaluation_that_repeats_is_created_once_and_owned() -> None:
+    async def story(cluster: Cluster) -> None:
+        root = "/apis/tunesmith.dev/v1alpha1/namespaces/here/evaljobs"
+        body = manifest("EvalJob", "nightly", {**EVAL_JOB_SPEC, "schedule": "0 * * * *"}, namespace="here")
+        body["metadata"] |= {"uid": "uid-nightly", "creationTimestamp": NOW.isoformat()}
+        cluster.server.put(f"{root}/nightly", body)
+        cluster.now = NOW + timedelta(hours=1)
+
+        await cluster.reconcile(Key("EvalJob", "here", "nightly"))
+
+        run = cluster.server.objects[f"{root}/nightly-r1"]
+        assert run["metadata"]["ownerReferences"][0]["uid"] == "uid-nightly"
+        assert run["metadata"]["labels"]["tunesmith.dev/run-of"] == "nightly"
+        assert "schedule" not in run["spec"]
+        cluster.server.changes.clear()
+        await cluster.reconcile(Key("EvalJob", "here", "nightly"))
+        assert cluster.server.made("POST") == []
+
+    on_a_cluster(story)
 
 
 def test_suspended_it_waits_until_the_pods_are_gone() -> None:
