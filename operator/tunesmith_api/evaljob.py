@@ -161,9 +161,9 @@ class EvalJobSpec(ApiModel):
                     f"{gate.metric} is not among {', '.join(known)}"
                 )
             if gate.compares and self.baseline is None:
-                bound = "minImprovement" if gate.min_improvement is not None else "maxRegression"
                 raise ValueError(
-                    f"{bound} needs a baseline; set spec.baseline, or drop it from the gate on {gate.metric}"
+                    "minImprovement and maxRegression need a baseline; set spec.baseline, or drop them from the gate "
+                    f"on {gate.metric}"
                 )
         return self
 

@@ -31,7 +31,9 @@ def changed_fields(old: Resource, new: Resource) -> list[str]:
 
 
 def _has_started(job: FineTuneJob | EvalJob) -> bool:
-    """Return whether a job has had an attempt; one that was suspended from the start has not."""
+    """Return whether a job has had an attempt; one that was suspended from the start has not, nor has a schedule."""
+    if isinstance(job, EvalJob) and job.spec.schedule is not None:
+        return False
     never = job.status.phase == "Pending" or (job.status.phase == "Suspended" and not job.status.attempts)
     return not never
 

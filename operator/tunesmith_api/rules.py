@@ -57,6 +57,8 @@ def _immutable(kind: Kind) -> tuple[Rule, ...]:
         "has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase != 'Pending' && "
         "(oldSelf.status.phase != 'Suspended' || (has(oldSelf.status.attempts) && oldSelf.status.attempts.size() > 0))"
     )
+    if kind == "EvalJob":  # the next run is by what the spec says then
+        started = f"!has(oldSelf.spec.schedule) && {started}"
     return tuple(
         Rule(
             "",

@@ -9,7 +9,7 @@ from tunesmith_api.endpoint import KeyedEndpoint
 
 EACH = "each"
 # A checkpoint of a FineTuneJob: the best one, the newest one, that of a step, or each new one as it comes.
-CheckpointName = Annotated[str, StringConstraints(max_length=12, pattern=r"^(best|last|each|[0-9]{1,10})$")]
+CheckpointName = Annotated[str, StringConstraints(max_length=12, pattern=r"^(best|last|each|[0-9]+)$")]
 _KINDS = ("fineTuneJob", "uri", "modelServe", "endpoint")
 
 

@@ -128,11 +128,13 @@ def test_a_quantity() -> None:
         ),
         (
             {"gates": [{"metric": "facts/f1", "minImprovement": 0.1}]},
-            "spec: minImprovement needs a baseline; set spec.baseline, or drop it from the gate on facts/f1",
+            "spec: minImprovement and maxRegression need a baseline; set spec.baseline, or drop them from the gate on "
+            "facts/f1",
         ),
         (
             {"gates": [{"metric": "facts/f1", "maxRegression": 0.1}]},
-            "spec: maxRegression needs a baseline; set spec.baseline, or drop it from the gate on facts/f1",
+            "spec: minImprovement and maxRegression need a baseline; set spec.baseline, or drop them from the gate on "
+            "facts/f1",
         ),
         (
             {"target": {"uri": "pvc://m/x", "checkpoint": "best"}},

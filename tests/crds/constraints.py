@@ -17,9 +17,15 @@ _WORD = "[A-Za-z_][A-Za-z0-9_]*"
 PATTERNS: dict[str, tuple[list[str], list[str]]] = {
     NAME: (["a", "7", "a-b", "bot-2"], ["A", "-a", "a-", "a.b", "a_b", "a b", "ä", "a/b"]),
     r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": (["a", "a.b", "a-b.c"], ["A", ".a", "a.", "-a", "a_b", "a/b"]),
-    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[A-Za-z][A-Za-z0-9]*$": (
-        ["a/b", "facts/rouge2"],
-        ["f1", "/f1", "facts/", "facts/f-1", "Facts/f1", "facts/2", "a/b/c"],
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[A-Za-z0-9][A-Za-z0-9_.-]*)?/[A-Za-z][A-Za-z0-9_]*$": (
+        ["a/b", "facts/rouge2", "general/mmlu/acc_norm", "tone/very-good/f1"],
+        ["f1", "/f1", "facts/", "facts/f-1", "Facts/f1", "facts/2", "a/b/c/d", "a//b"],
+    ),
+    r"^(best|last|each|[0-9]+)$": (["7", "best", "last", "120"], ["worst", "-1", "step 7", "7a"]),
+    r"^[-._a-zA-Z0-9]+$": (["a", "api-key", "tls.key", "A_B"], ["a b", "a/b", "ä"]),
+    r"^[0-9*,/A-Za-z#?-]+( +[0-9*,/A-Za-z#?-]+){4}$": (
+        ["* * * * *", "0 3 * * *", "*/5 0-6 1,15 JAN MON-FRI"],
+        ["@daily", "* * * *", "* * * * * *", "0 3 * * ä"],
     ),
     r"^(evalLoss|[a-z0-9]([-a-z0-9]*[a-z0-9])?/[A-Za-z][A-Za-z0-9]*)$": (
         ["a/b", "evalLoss", "facts/rouge2"],
@@ -176,7 +182,8 @@ def _max_length(field: Field, keyword: str) -> Iterator[Constraint]:
 
 def _stretched(field: Field, length: int) -> str:
     value, pattern = place_of(field).value, field.schema.get("pattern", "")
-    value = value.rjust(length, "1") if pattern == QUANTITY else value.ljust(length, "a")
+    numeric = pattern == QUANTITY or value.isdigit()
+    value = value.rjust(length, "1") if numeric else value.ljust(length, "a")
     assert re.match(pattern, value), f"{field}: {value} does not fit {pattern}"
     return str(value)
 
@@ -226,7 +233,9 @@ def _items(field: Field, count: int) -> list[Any]:
     return [{**first, **{key: _key(field, first[key], n) for key in keys}} if keys else first for n in range(count)]
 
 
-def _key(field: Field, value: str, number: int) -> str:
+def _key(field: Field, value: Any, number: int) -> Any:
+    if isinstance(value, int):
+        return value + number
     if (field.kind, str(field)) == ("EvalJob", "spec.gates"):  # its keys are metrics, which there must be
         suite, metric = divmod(number, len(GOLDEN_METRICS))
         return f"suite-{suite}/{GOLDEN_METRICS[metric]}"

@@ -74,7 +74,45 @@ PROSE = {"uri": "pvc://data/prose.jsonl"}
 BY_JOB = {"fineTuneJob": "bot"}
 BY_URI = {"uri": "pvc://models/bot"}
 SPAN = {"min": 0.1, "max": 0.2}
+BY_ENDPOINT = {"endpoint": {"url": "http://bot/v1", "model": "bot"}}
 ONE_MODEL = "set exactly one of fineTuneJob and uri"
+ONE_TARGET = "set exactly one of fineTuneJob, uri, modelServe and endpoint"
+OF_A_JOB = "checkpoint is one of a FineTuneJob's; set fineTuneJob, or drop checkpoint"
+ON_A_BASE = "adapter goes on the model of uri; set uri, or drop adapter"
+# Of as many kinds as there are.
+ONE_SUITE = next(rule.message for rule in RULES["EvalJob"] if rule.path == "spec.suites[]")
+
+
+def _targets(role: str) -> tuple[Examples, ...]:
+    """Return the examples of the rules of target or baseline."""
+    path, given = f"spec.{role}", ({} if role == "target" else {"target": BY_JOB})
+    return (
+        Examples(
+            "EvalJob",
+            path,
+            ONE_TARGET,
+            path,
+            taken=tuple(given | {role: each} for each in (BY_JOB, BY_URI, BY_ENDPOINT, {"modelServe": "bot"})),
+            refused=(given | {role: {}}, given | {role: BY_JOB | BY_URI}, given | {role: BY_URI | BY_ENDPOINT}),
+        ),
+        Examples(
+            "EvalJob",
+            path,
+            OF_A_JOB,
+            path,
+            taken=(given | {role: BY_JOB | {"checkpoint": "best"}},),
+            refused=(given | {role: BY_URI | {"checkpoint": "best"}},),
+        ),
+        Examples(
+            "EvalJob",
+            path,
+            ON_A_BASE,
+            path,
+            taken=(given | {role: BY_URI | {"adapter": "pvc://models/adapter"}},),
+            refused=(given | {role: BY_JOB | {"adapter": "pvc://models/adapter"}},),
+        ),
+    )
+
 
 EXAMPLES: tuple[Examples, ...] = (
     Examples(
@@ -112,7 +150,7 @@ EXAMPLES: tuple[Examples, ...] = (
     Examples(
         "FineTuneJob",
         "spec.evaluation.suites[]",
-        "set exactly one of golden and perplexity",
+        ONE_SUITE,
         "spec.evaluation.suites[0]",
         taken=(_measured(golden=GOLDEN), _measured(perplexity=PROSE)),
         refused=(_measured(), _measured(golden=GOLDEN, perplexity=PROSE)),
@@ -125,26 +163,28 @@ EXAMPLES: tuple[Examples, ...] = (
         taken=(_measured(golden=GOLDEN | {"format": "squad"}),),
         refused=(_measured(golden=GOLDEN | {"format": "text"}),),
     ),
+    *_targets("target"),
+    *_targets("baseline"),
     Examples(
         "EvalJob",
-        "spec.target",
-        ONE_MODEL,
-        "spec.target",
-        taken=({"target": BY_JOB}, {"target": BY_URI}),
-        refused=({"target": {}}, {"target": BY_JOB | BY_URI}),
+        "spec",
+        "schedule and checkpoint: each both say when to evaluate; drop one of them",
+        "spec.schedule",
+        taken=({"schedule": "0 3 * * *"}, {"target": BY_JOB | {"checkpoint": "each"}}),
+        refused=({"schedule": "0 3 * * *", "target": BY_JOB | {"checkpoint": "each"}},),
     ),
     Examples(
         "EvalJob",
+        "spec",
+        "baseline.checkpoint: each is for the target; name best, last or a step",
         "spec.baseline",
-        ONE_MODEL,
-        "spec.baseline",
-        taken=({}, {"baseline": BY_JOB}, {"baseline": BY_URI}),
-        refused=({"baseline": {}}, {"baseline": BY_JOB | BY_URI}),
+        taken=({"baseline": BY_JOB | {"checkpoint": "10"}},),
+        refused=({"baseline": BY_JOB | {"checkpoint": "each"}},),
     ),
     Examples(
         "EvalJob",
         "spec.suites[]",
-        "set exactly one of golden and perplexity",
+        ONE_SUITE,
         "spec.suites[0]",
         taken=(_suites(golden=GOLDEN), _suites(perplexity=PROSE)),
         refused=(_suites(), _suites(golden=GOLDEN, perplexity=PROSE)),
@@ -160,7 +200,7 @@ EXAMPLES: tuple[Examples, ...] = (
     Examples(
         "EvalJob",
         "spec.gates[]",
-        "set at least one of min, max and minImprovement",
+        "set at least one of min, max, minImprovement and maxRegression",
         "spec.gates[0]",
         taken=(
             _gated({"metric": "facts/f1", "min": 0}),
@@ -189,21 +229,16 @@ EXAMPLES: tuple[Examples, ...] = (
             ),
         ),
         refused=(
-            _gated({"metric": "facts/bleu", "min": 0.5}),
-            _gated({"metric": "facts/f1", "min": 0.5}, **_suites(golden=GOLDEN | {"metrics": ["bleu"]})),
+            # That the suite gives it is for the operator to see.
             _gated({"metric": "facts/f1", "min": 0.5}, {"metric": "fact/f1", "min": 0.5}),
-            _gated({"metric": "facts/perplexity", "max": 9}),
-            _gated({"metric": "facts/f1", "min": 0.5}, **_suites(perplexity=PROSE)),
-            _gated(
-                {"metric": "b/f1", "min": 0.5},
-                suites=[{"name": "a", "golden": GOLDEN}, {"name": "b", "perplexity": PROSE}],
-            ),
+            _gated({"metric": "prose/perplexity", "max": 9}),
+            _gated({"metric": "facts-2/f1", "min": 0.5}),
         ),
     ),
     Examples(
         "EvalJob",
         "spec",
-        "minImprovement needs a baseline; set spec.baseline",
+        "minImprovement and maxRegression need a baseline; set spec.baseline",
         "spec.gates",
         taken=(
             _gated({"metric": "facts/f1", "minImprovement": 0.1}, baseline=BY_JOB),
@@ -211,6 +246,7 @@ EXAMPLES: tuple[Examples, ...] = (
         ),
         refused=(
             _gated({"metric": "facts/f1", "minImprovement": 0.1}),
+            _gated({"metric": "facts/f1", "maxRegression": 0.1}),
             _gated({"metric": "facts/exactMatch", "min": 0.1}, {"metric": "facts/f1", "min": 0, "minImprovement": 0}),
         ),
     ),

@@ -138,6 +138,17 @@ def test_the_rest_of_a_started_job_may_change(server: Server, jobs: Jobs, kind: 
     assert answer.accepted, answer.message
 
 
+def test_one_with_a_schedule_may_change_between_its_runs_and_during_them(server: Server) -> None:
+    nightly = next(each for each in whole("EvalJob") if "schedule" in each["spec"])
+    nightly = nightly | {"metadata": {"name": "nightly", "namespace": "default"}}
+    server.delete(nightly)
+    stored = server.create(nightly, dry=False).body
+    running = server.update_status(stored | {"status": {"phase": "Running"}}, dry=False).body
+    answer = server.update(changed(running, "batchSize", 7))
+    assert answer.accepted, answer.message
+    server.delete(nightly)
+
+
 @pytest.mark.parametrize("kind", list(IMMUTABLE_ONCE_STARTED))
 def test_a_started_job_as_it_is_and_its_status_may_be_written(server: Server, jobs: Jobs, kind: Kind) -> None:
     job = jobs.job(kind, "Running")

@@ -40,6 +40,15 @@ CONDITION: Object = {
 }
 MEASURED = [{"metric": "facts/f1", "value": 0.5}]
 MODEL: Object = {"uri": "pvc://models/bot", "digest": "sha256:0", "adapter": True, "partial": True}
+ENDPOINT: Object = {
+    "url": "http://bot.default.svc:8000/v1",
+    "model": "bot",
+    "maxConcurrency": 4,
+    "timeoutSeconds": 30,
+    "maxRetries": 2,
+    "apiKeySecretRef": {"name": "openai", "key": "api-key"},
+}
+SUBJECT: Object = MODEL | {"base": "pvc://models/base", "endpoint": ENDPOINT}
 ATTEMPT: Object = {
     "number": 1,
     "workload": "bot-a1",
@@ -164,8 +173,8 @@ FINE_TUNE_JOB_STATUS: Object = JOB_STATUS | {
 }
 EVAL_JOB_STATUS: Object = JOB_STATUS | {
     "verdict": "Passed",
-    "target": MODEL,
-    "baseline": MODEL,
+    "target": SUBJECT,
+    "baseline": SUBJECT,
     "percent": 50,
     "results": [
         {
@@ -173,6 +182,7 @@ EVAL_JOB_STATUS: Object = JOB_STATUS | {
             "value": 0.5,
             "baseline": 0.25,
             "delta": 0.25,
+            "higherIsBetter": True,
             "n": 10,
             "stderr": 0.1,
             "ci95": [0.3, 0.7],
@@ -180,7 +190,22 @@ EVAL_JOB_STATUS: Object = JOB_STATUS | {
         }
     ],
     "gates": [{"metric": "facts/f1", "passed": True, "message": "facts/f1 is 0.5 and meets min 0.4"}],
+    "problems": ["tone: the judge cannot answer now"],
     "report": "pvc://reports/bot/report.html",
+    "runs": [
+        {
+            "number": 1,
+            "name": "bot-r1",
+            "startedAt": THEN,
+            "endedAt": THEN,
+            "checkpoint": 10,
+            "verdict": "Passed",
+            "message": "the process ended",
+            "metrics": MEASURED,
+            "report": "pvc://reports/bot/bot-r1/report.html",
+        }
+    ],
+    "nextRunAt": THEN,
 }
 MODEL_SERVE_STATUS: Object = {
     "phase": "Pending",
@@ -471,15 +496,29 @@ _EVAL_JOB: Object = RUN | {
     "report": {"uri": "pvc://reports/bot"},
     "runPolicy": {"maxAttempts": 2, "activeDeadlineSeconds": 3600, "ttlSecondsAfterFinished": 600},
 }
-_BY_URI: Object = _EVAL_JOB | {"target": {"uri": "pvc://models/bot"}, "baseline": {"uri": "hf://org/base@main"}}
+_BY_URI: Object = _EVAL_JOB | {
+    "target": {"uri": "pvc://models/bot", "adapter": "pvc://models/adapter"},
+    "baseline": {"uri": "hf://org/base@main", "adapter": "pvc://models/adapter"},
+    "schedule": "0 3 * * *",
+    "historyLimit": 5,
+}
+_OF_CHECKPOINTS: Object = _EVAL_JOB | {
+    "target": {"fineTuneJob": "bot", "checkpoint": "10"},
+    "baseline": {"fineTuneJob": "bot", "checkpoint": "10"},
+}
+# Without suites that need weights.
+_ASKED: Object = _EVAL_JOB | {"suites": _EVAL_JOB["suites"][:1]}
+_OF_SERVERS: Object = _ASKED | {"target": {"modelServe": "bot"}, "baseline": {"modelServe": "bot"}}
+_OF_ENDPOINTS: Object = _ASKED | {"target": {"endpoint": ENDPOINT}, "baseline": {"endpoint": ENDPOINT}}
 # So many metrics that spec.gates can be filled.
 GOLDEN_METRICS: list[str] = [name for name in METRICS if name != "perplexity"]
+_COMPARED: Object = {"maxRegression": 0.5, "alpha": 0.1}
 _GATED: Object = _EVAL_JOB | {
     "suites": [
         {"name": f"suite-{number}", "golden": {"uri": "pvc://data/heldout.jsonl", "metrics": GOLDEN_METRICS}}
         for number in range(10)
     ],
-    "gates": [{"metric": f"suite-0/{GOLDEN_METRICS[0]}", "min": 0.25, "max": 1.0, "minImprovement": 0.5}],
+    "gates": [{"metric": f"suite-0/{GOLDEN_METRICS[0]}", "min": 0.25, "max": 1.0, "minImprovement": 0.5} | _COMPARED],
 }
 _MODEL_SERVE: Object = RUN | {
     "model": {"fineTuneJob": "bot"},
@@ -492,7 +531,7 @@ _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 
 _SPECS: dict[Kind, tuple[Object, ...]] = {
     "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, _MEASURED, _TUNED, _ELASTIC, *_METHODS),
-    "EvalJob": (_EVAL_JOB, _BY_URI, _GATED),
+    "EvalJob": (_EVAL_JOB, _BY_URI, _OF_CHECKPOINTS, _OF_SERVERS, _OF_ENDPOINTS, _GATED),
     "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI),
 }
 _STATUS: dict[Kind, Object] = {
