@@ -64,7 +64,7 @@ def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
         suites = [read_suite(suite) for suite in config.suites]
         target = _identified(config.target)
         baseline = _identified(config.baseline) if config.baseline else None
-        with journal.opened(f"{config.report.uri.rstrip('/')}-answers", ANSWERS) as kept:
+        with journal.opened(config.answers or f"{config.report.uri.rstrip('/')}-answers", ANSWERS) as kept:
             measured, problems, used = _measure(config, target, baseline, suites, kept, progress)
             progress.update(stage="writing the report")
             left_out = [
@@ -178,7 +178,15 @@ def _judged(
         problems=problems,
         detectable={name: each.detectable for name, each in comparisons.items() if each.detectable is not None},
         notes=tuple(notes),
+        earlier=config.earlier,
+        checkpoint=_checkpoint(target),
     )
+
+
+def _checkpoint(subject: Subject) -> int | None:
+    """Return the step of the checkpoint that is evaluated, by the name of its folder."""
+    name, _, step = subject.uri.rpartition("/")[2].rpartition("-")
+    return int(step) if subject.base and name == "checkpoint" and step.isdigit() else None
 
 
 def _words(value: float) -> str:

@@ -8,12 +8,13 @@ from statistics import fmean
 from markupsafe import Markup
 
 from tunesmith_api.contract import RunIdentity
-from tunesmith_api.evaljob import GateResult, MetricResult, Subject, Verdict
+from tunesmith_api.evaljob import EvaluationRun, GateResult, MetricResult, Subject, Verdict
 from tunesmith_api.gates import number
 from tunesmith_api.metrics import Metric, described, improvement
 from tunesmith_api.suites import Suite
 from tunesmith_runtime.evaluate.charts import Bar, Distribution, bar_chart, histograms
 from tunesmith_runtime.evaluate.samples import MEAN_NLL, AnswerSample, Sample, SuiteResult
+from tunesmith_runtime.evaluate.trend import trend_chart
 from tunesmith_runtime.pages import templates
 
 # Rows of a suite's two short tables, and of its long one; samples/*.jsonl hold them all.
@@ -37,7 +38,8 @@ class Evaluation:
     """All that the report says.
 
     `detectable` is, by metric, the least difference from the baseline that so many samples would show in four of five
-    evaluations. `notes` are sentences on what is missing and why.
+    evaluations. `notes` are sentences on what is missing and why. `earlier` are the runs before this one of an EvalJob
+    that repeats, and `checkpoint` is the step of the checkpoint that is evaluated.
     """
 
     run: RunIdentity
@@ -50,6 +52,8 @@ class Evaluation:
     problems: tuple[str, ...]
     detectable: Mapping[str, float]
     notes: tuple[str, ...]
+    earlier: tuple[EvaluationRun, ...] = ()
+    checkpoint: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,12 +110,14 @@ class _SuiteView:
 
 def render(evaluation: Evaluation) -> str:
     """Return the report as one HTML document that loads nothing else; text of models and data is escaped."""
+    trend = trend_chart(evaluation.earlier, evaluation.results, evaluation.checkpoint)
     return (
         templates(Path(__file__).with_name("templates"))
         .get_template("report.html.j2")
         .render(
             evaluation=evaluation,
             metrics=[_metric_row(result, evaluation.detectable) for result in evaluation.results],
+            trend=Markup(trend) if trend else None,  # noqa: S704 - our own SVG
             suites=[_suite_view(measured, evaluation.results) for measured in evaluation.suites],
         )
     )
