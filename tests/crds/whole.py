@@ -1,11 +1,11 @@
 """Valid resources that together contain every field of the API, for tests to break one thing at a time."""
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
 from tests.builders import manifest
 from tunesmith_api.base import Kind
-from tunesmith_api.metrics import METRICS
+from tunesmith_api.metrics import GoldenMetric
 
 Object = dict[str, Any]
 
@@ -473,7 +473,7 @@ _EVAL_JOB: Object = RUN | {
 }
 _BY_URI: Object = _EVAL_JOB | {"target": {"uri": "pvc://models/bot"}, "baseline": {"uri": "hf://org/base@main"}}
 # So many metrics that spec.gates can be filled.
-GOLDEN_METRICS: list[str] = [name for name in METRICS if name != "perplexity"]
+GOLDEN_METRICS: list[str] = list(get_args(GoldenMetric))
 _GATED: Object = _EVAL_JOB | {
     "suites": [
         {"name": f"suite-{number}", "golden": {"uri": "pvc://data/heldout.jsonl", "metrics": GOLDEN_METRICS}}

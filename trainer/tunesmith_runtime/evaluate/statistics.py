@@ -21,6 +21,8 @@ DRAWS = 4999
 # Of these at a time, so that a suite of many samples needs no gigabytes.
 _AT_ONCE = 256
 _SEED = 0
+# Bounds of the bins that percentiles are counted in.
+_EDGES = np.geomspace(1e-4, 1e6, 1164)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,14 @@ class Summands:
     @property
     def shares(self) -> bool:
         """Whether the metric is the share of samples that have something."""
-        return self.of_sums is _mean and bool(np.isin(self.rows[:, 0], (0.0, 1.0)).all())
+        return self.of_sums is _mean and bool(
+            np.isin(self.rows[:, 0], (0.0, 1.0)).all() and (self.rows[:, 1] == 1.0).all()
+        )
+
+    @property
+    def samples(self) -> int:
+        """How many samples it is computed from: those without a value have rows of zeros."""
+        return int(self.rows.any(axis=1).sum())
 
 
 @dataclass(frozen=True)
@@ -56,9 +65,29 @@ class Comparison:
     detectable: float | None
 
 
-def mean_of(scores: Sequence[float]) -> Summands:
-    """Return a metric that is the mean of its samples' scores."""
-    return Summands(np.array([(score, 1.0) for score in scores]), _mean)
+def mean_of(scores: Sequence[float | None]) -> Summands:
+    """Return a metric that is the mean of its samples' scores; those that are None do not count."""
+    return Summands(np.array([(0.0, 0.0) if score is None else (score, 1.0) for score in scores]), _mean)
+
+
+def percentile_of(values: Sequence[float | None], percent: float) -> Summands:
+    """Return a metric that is a percentile of its samples' values, those that are None left out, to within 1%.
+
+    Values from 1e-4 to 1e6 are counted in bins of which each is 2% wider than the one before, so that their numbers add
+    up (as HdrHistogram has it).
+    """
+    rows = np.zeros((len(values), len(_EDGES) + 1))
+    for row, value in zip(rows, values, strict=True):
+        if value is not None:
+            row[np.searchsorted(_EDGES, value)] = 1.0
+    middles = np.concatenate([_EDGES[:1], np.sqrt(_EDGES[1:] * _EDGES[:-1]), _EDGES[-1:]])
+
+    def of_sums(sums: Rows) -> Rows:
+        upto = sums.cumsum(axis=1)
+        found = middles[(upto >= percent / 100 * upto[:, -1:]).argmax(axis=1)]
+        return np.where(upto[:, -1] > 0, found, np.nan)
+
+    return Summands(rows, of_sums)
 
 
 def exp_of_mean(sums: Sequence[float], counts: Sequence[int]) -> Summands:
@@ -73,7 +102,7 @@ def estimate(metric: Summands) -> Estimate | None:
     percentiles of the bootstrap over samples (Efron 1979).
     """
     samples = len(metric.rows)
-    if samples < 2:  # one says nothing of others
+    if metric.samples < 2:  # one says nothing of others
         return None
     if metric.shares:
         hits = int(metric.rows[:, 0].sum())
