@@ -70,7 +70,7 @@ class Endpoint:
                 messages=list(messages),  # type: ignore[arg-type]
                 **options,
             )
-            return answer.choices[0].message.content or ""
+            return _text(answer.choices[0].message.content or "")
 
         return self._answered(ask)
 
@@ -79,7 +79,7 @@ class Endpoint:
 
         def ask() -> str:
             answer = self._client.completions.create(model=self.spec.model, prompt=prompt, **options)
-            return answer.choices[0].text or ""
+            return _text(answer.choices[0].text)
 
         return self._answered(ask)
 
@@ -130,6 +130,13 @@ class Endpoint:
         if key := self._caller.key:
             text = text.replace(key, "***")
         return " ".join(text.split())[:_SHOWN]
+
+
+def _text(found: Any) -> str:
+    """Return what is text; the client hands on whatever an endpoint has in its place."""
+    if not isinstance(found, str):
+        raise TypeError(f"an answer is {type(found).__name__}, no text")
+    return found
 
 
 @contextmanager

@@ -390,9 +390,9 @@ class TestHumanLabels:
     def test_pairs_compared_by_people_and_by_the_judge(
         self, judge: JudgeServer, target: EndpointServer, baseline: EndpointServer, tmp_path: Path
     ) -> None:
-        said = ["tie", "A", "a", "B", "A", "TIE", "A", "A"]
+        said = ["tie", "A", "a", "B", "A", "TIE", "A", "A"] * 4
         labels = write(tmp_path / "labels.jsonl", [{"index": n, "label": each} for n, each in enumerate(said)])
-        numbers = [1, 22, 333, 44, 55, 66, 7, 88]
+        numbers = [1, 22, 333, 44, 55, 66, 7, 88] * 4
         wanted = suite(judge, questions(tmp_path, numbers), pairwise=True, humanLabels=labels)
         found = by_name(run(tmp_path, wanted, target, baseline))
         verdicts = ["TIE" if number < 10 else "A" for number in numbers]
