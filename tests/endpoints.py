@@ -77,6 +77,7 @@ class EndpointServer:
             if number == self.breaks_after:
                 return
             yield event([{"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None}])
+        yield event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
         if self.usage is True and request.get("stream_options", {}).get("include_usage"):
             # Two tokens to a word, so that it differs from the number of chunks.
             spent = {"prompt_tokens": 7, "completion_tokens": 2 * len(words), "total_tokens": 7 + 2 * len(words)}

@@ -172,7 +172,8 @@ class MetricResult(StatusModel):
         ge=0,
         le=1,
         description="How often chance alone would make target and baseline differ as much on these samples: McNemar's "
-        "exact test for shares, else approximate randomisation; over all metrics corrected by Holm's method.",
+        "exact test for shares, Mood's for percentiles, else approximate randomisation; over all metrics "
+        "corrected by Holm's method.",
     )
 
 

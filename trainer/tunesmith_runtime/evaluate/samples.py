@@ -56,14 +56,15 @@ class JudgedSample(AnswerSample):
 
 @dataclass(frozen=True)
 class RequestSample:
-    """A request of a load: how long it took, in seconds, and its tokens; why it failed in place of them.
+    """A request of a load: the start of its prompt, when it began, and how many tokens were answered.
 
-    `begun` is in seconds from the begin of the load.
+    Times and scores are in seconds; the load begins at 0. `error` is why there are no scores, or empty.
     """
 
     index: int
     text: str
     begun: float
+    tokens: int
     error: str
     scores: Mapping[str, float]
 

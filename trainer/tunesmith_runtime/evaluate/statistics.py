@@ -27,10 +27,14 @@ _EDGES = np.geomspace(1e-4, 1e6, 1164)
 
 @dataclass(frozen=True)
 class Summands:
-    """A metric as a function of sums: `rows` are of shape (samples, k), `of_sums` maps sums (m, k) to values (m,)."""
+    """A metric as a function of sums: `rows` are of shape (samples, k), `of_sums` maps sums (m, k) to values (m,).
+
+    Of a percentile, `percent` says which, and rows have a 1 in the column of the value's bin.
+    """
 
     rows: Rows
     of_sums: Callable[[Rows], Rows]
+    percent: float | None = None
 
     @property
     def shares(self) -> bool:
@@ -87,7 +91,7 @@ def percentile_of(values: Sequence[float | None], percent: float) -> Summands:
         found = middles[(upto >= percent / 100 * upto[:, -1:]).argmax(axis=1)]
         return np.where(upto[:, -1] > 0, found, np.nan)
 
-    return Summands(rows, of_sums)
+    return Summands(rows, of_sums, percent)
 
 
 def exp_of_mean(sums: Sequence[float], counts: Sequence[int]) -> Summands:
@@ -126,18 +130,19 @@ def estimate(metric: Summands) -> Estimate | None:
 def compare(target: Summands, baseline: Summands) -> Comparison | None:
     """Return the paired comparison of one metric on two models over the same samples; None where it is not finite.
 
-    Shares are compared by McNemar's exact test (McNemar 1947), all others by approximate randomisation: did the two
-    models not differ, a sample's results could as well change sides (Noreen 1989; for BLEU Riezler and Maxwell 2005).
-    Unlike a bootstrap this test never alarms more often than its level.
+    Shares are compared by McNemar's exact test (McNemar 1947), percentiles by the same test on the share of samples
+    beyond the percentile of both models' samples together (as Mood's median test does it, Mood 1954), all others by
+    approximate randomisation: did the two models not differ, a sample's results could as well change sides (Noreen
+    1989; for BLEU Riezler and Maxwell 2005). Unlike a bootstrap these tests never alarm more often than their level.
     """
     if len(target.rows) < 2:  # one says nothing of others
         return None
     detectable = _detectable(target, baseline)
     if target.shares and baseline.shares:
-        change = target.rows[:, 0] - baseline.rows[:, 0]
-        gains, losses = int((change > 0).sum()), int((change < 0).sum())
-        p_value = float(binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
-        return Comparison(p_value, detectable)
+        return Comparison(_mcnemar(target.rows[:, 0] - baseline.rows[:, 0]), detectable)
+    if target.percent is not None:
+        # Exchanged, percentiles that lie far apart would stay far apart: their own difference tells nothing.
+        return Comparison(_mcnemar(_beyond(target.rows, baseline.rows, target.percent)), detectable)
     ours, theirs = target.rows.sum(axis=0), baseline.rows.sum(axis=0)
     exchange = target.rows - baseline.rows
     rng = np.random.default_rng(_SEED)
@@ -162,6 +167,20 @@ def corrected(p_values: Mapping[str, float]) -> dict[str, float]:
         most = max(most, min(1.0, p_value * (len(p_values) - rank)))
         found[name] = most
     return found
+
+
+def _mcnemar(change: Rows) -> float:
+    gains, losses = int((change > 0).sum()), int((change < 0).sum())
+    return float(binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
+
+
+def _beyond(target: Rows, baseline: Rows, percent: float) -> Rows:
+    """Return, for samples with a value on both sides, who alone is beyond the percentile of all: 1, -1 or 0."""
+    both = target.any(axis=1) & baseline.any(axis=1)
+    ours, theirs = target[both], baseline[both]
+    upto = (ours + theirs).sum(axis=0).cumsum()
+    bound = int((upto >= percent / 100 * upto[-1]).argmax())
+    return np.asarray(ours[:, bound + 1 :].sum(axis=1) - theirs[:, bound + 1 :].sum(axis=1))
 
 
 def _detectable(target: Summands, baseline: Summands) -> float | None:
