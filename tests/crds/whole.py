@@ -451,6 +451,14 @@ _METHODS: tuple[Object, ...] = (
         },
     ),
 )
+_KEYED_ENDPOINT: Object = {
+    "url": "http://judge.default.svc/v1",
+    "model": "wise",
+    "maxConcurrency": 4,
+    "timeoutSeconds": 30,
+    "maxRetries": 2,
+    "apiKeySecretRef": {"name": "judge", "key": "api-key"},
+}
 # Without gates, which would have to change with every suite.
 _EVAL_JOB: Object = RUN | {
     "target": {"fineTuneJob": "bot"},
@@ -466,10 +474,43 @@ _EVAL_JOB: Object = RUN | {
             },
         },
         {"name": "prose", "perplexity": {"uri": "pvc://data/prose.jsonl", "format": "text", "maxLength": 512}},
+        {
+            "name": "judged",
+            "judge": {
+                "uri": "pvc://data/questions.jsonl",
+                "format": "promptCompletion",
+                "endpoint": _KEYED_ENDPOINT,
+                "criteria": [{"name": "tone", "description": "Kind words."}],
+                "scale": {"min": 1, "max": 5},
+                "pairwise": False,
+                "maxNewTokens": 64,
+                "maxTokens": 8,
+                "humanLabels": "pvc://data/labels.jsonl",
+            },
+        },
     ],
     "batchSize": 4,
     "report": {"uri": "pvc://reports/bot"},
     "runPolicy": {"maxAttempts": 2, "activeDeadlineSeconds": 3600, "ttlSecondsAfterFinished": 600},
+}
+_UNDER_LOAD: Object = _EVAL_JOB | {
+    "target": {"endpoint": _KEYED_ENDPOINT},
+    "baseline": {"modelServe": "bot"},
+    "suites": [
+        {
+            "name": "clients",
+            "performance": {
+                "uri": "pvc://data/prompts.jsonl",
+                "format": "promptCompletion",
+                "requests": 10,
+                "warmupRequests": 1,
+                "concurrency": 2,
+                "maxNewTokens": 64,
+                "seed": 1,
+            },
+        },
+        {"name": "arrivals", "performance": {"promptWords": 100, "requestRate": 2.5}},
+    ],
 }
 _BY_URI: Object = _EVAL_JOB | {"target": {"uri": "pvc://models/bot"}, "baseline": {"uri": "hf://org/base@main"}}
 # So many metrics that spec.gates can be filled.
@@ -492,7 +533,7 @@ _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 
 _SPECS: dict[Kind, tuple[Object, ...]] = {
     "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, _MEASURED, _TUNED, _ELASTIC, *_METHODS),
-    "EvalJob": (_EVAL_JOB, _BY_URI, _GATED),
+    "EvalJob": (_EVAL_JOB, _BY_URI, _UNDER_LOAD, _GATED),
     "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI),
 }
 _STATUS: dict[Kind, Object] = {

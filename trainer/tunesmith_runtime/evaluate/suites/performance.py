@@ -22,12 +22,12 @@ from tunesmith_runtime.evaluate.statistics import mean_of, percentile_of
 _PERCENTS = (50, 90, 99)
 _DEFAULT_WORDS = 200
 _SHOWN = 200
-_WORDS = (
+_WORDS = (  # noqa: SIM905 - a list of them fills a page
     "river house garden letter window market winter summer table paper music bridge forest village engine "
     "doctor teacher kitchen mountain island harbour station picture morning evening colour silver copper bread "
     "butter horse candle mirror ladder basket pocket button needle thread carpet blanket pillow curtain bottle "
     "kettle hammer"
-).split()  # noqa: SIM905 - a list of them fills a page
+).split()
 
 
 def read(suite: Suite) -> LoadedSuite:
