@@ -23,8 +23,8 @@ def longer(first: str, second: str) -> str:
 
 
 def grade(answer: str) -> str:
-    """Give the number of words, 10 at most."""
-    return str(min(10, len(answer.split())))
+    """Give the number of words, 1 at least and 10 at most."""
+    return str(max(1, min(10, len(answer.split()))))
 
 
 @dataclass

@@ -1,6 +1,11 @@
 """A judge scores answers or compares two models' answers; what it does not say is told, and nothing is asked twice."""
 
+import itertools
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +16,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from tests.endpoints import EndpointServer, serving
 from tests.judge import JudgeServer, judge_server, longer
-from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
+from tunesmith_api.contract import CONFIG_VARIABLE, PROGRESS_VARIABLE, EvaluateResult, EvaluateRun, SampleProgress
 from tunesmith_api.evaljob import MetricResult
 from tunesmith_runtime.errors import DataError, RunError
 from tunesmith_runtime.evaluate.evaluating import evaluate
@@ -62,9 +67,9 @@ def suite(judge: JudgeServer, uri: str, *, retries: int = 5, **settings: Any) ->
     return {"name": "good", "judge": {"uri": uri, "format": "text", "endpoint": endpoint, **settings}}
 
 
-def run(
+def config(
     folder: Path, wanted: dict[str, Any], target: EndpointServer, baseline: EndpointServer | None = None, **more: Any
-) -> EvaluateResult:
+) -> EvaluateRun:
     document = {
         "type": "evaluate",
         "run": {"kind": "EvalJob", "namespace": "default", "name": "bot-eval", "uid": "u", "attempt": 1},
@@ -74,8 +79,13 @@ def run(
         **({"baseline": asked(baseline)} if baseline else {}),
         **more,
     }
-    config = EvaluateRun.model_validate_json(json.dumps(document))
-    return evaluate(config, ProgressReporter(folder / "progress.json"))
+    return EvaluateRun.model_validate_json(json.dumps(document))
+
+
+def run(
+    folder: Path, wanted: dict[str, Any], target: EndpointServer, baseline: EndpointServer | None = None, **more: Any
+) -> EvaluateResult:
+    return evaluate(config(folder, wanted, target, baseline, **more), ProgressReporter(folder / "progress.json"))
 
 
 def asked(server: EndpointServer) -> dict[str, Any]:
@@ -189,6 +199,18 @@ class TestScores:
         assert [each["replies"] for each in samples(tmp_path) if not each["scores"]] == [
             {"quality": "(longer than the judge can read)"}
         ]
+
+    def test_a_model_of_this_process_is_judged_as_well_and_its_answers_only_once(
+        self, judge: JudgeServer, tiny_path: Path, tmp_path: Path
+    ) -> None:
+        wanted = suite(judge, questions(tmp_path, [1, 2, 3]), maxNewTokens=4)
+        document = config(tmp_path, wanted, judge).to_json()
+        document["target"] = {"uri": f"file://{tiny_path}", "digest": "sha256:tiny"}
+        for _ in range(2):
+            whole = EvaluateRun.model_validate_json(json.dumps(document))
+            result = evaluate(whole, ProgressReporter(tmp_path / "progress.json"))
+            assert by_name(result)["good/score"].n == 3
+        assert len(judge.questions) == len(set(judge.questions)) <= 3
 
 
 class TestPairs:
@@ -317,6 +339,35 @@ class TestJudgesThatFail:
         run(tmp_path, wanted, target, baseline)
         assert len(judge.questions) == len(set(judge.questions)) == 12
         assert (len(target.questions), len(baseline.questions)) == (6, 6)
+
+    def test_an_evaluation_that_was_killed_goes_on_where_it_was(
+        self, judge: JudgeServer, target: EndpointServer, baseline: EndpointServer, tmp_path: Path
+    ) -> None:
+        enough, seen = threading.Event(), itertools.count(1)
+
+        def rule(first: str, second: str) -> str:
+            if next(seen) == 8:
+                enough.set()
+            return longer(first, second)
+
+        judge.rule, judge.pause = rule, 0.02
+        wanted = suite(judge, questions(tmp_path, [number + 10 for number in range(12)]), pairwise=True)
+        wanted["judge"]["endpoint"]["maxConcurrency"] = 1
+        whole = config(tmp_path, wanted, target, baseline)
+        (tmp_path / "config.json").write_text(json.dumps(whole.to_json()))
+        files = {CONFIG_VARIABLE: str(tmp_path / "config.json"), PROGRESS_VARIABLE: str(tmp_path / "progress.json")}
+        evaluation = subprocess.Popen([sys.executable, "-m", "tunesmith_runtime"], env={**os.environ, **files})
+        assert enough.wait(120)
+        evaluation.kill()
+        evaluation.wait()
+        asked_before = len(judge.questions)
+        assert asked_before < 24
+        assert not (tmp_path / "out/report/report.html").exists()
+
+        assert not run(tmp_path, wanted, target, baseline).problems
+        assert len(set(judge.questions)) == 24
+        assert len(judge.questions) <= 25, "only the question that was being asked is asked again"
+        assert (len(target.questions), len(baseline.questions)) == (12, 12)
 
     def test_two_models_with_one_answer_are_judged_once(
         self, judge: JudgeServer, target: EndpointServer, baseline: EndpointServer, tmp_path: Path
