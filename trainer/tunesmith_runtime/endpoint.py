@@ -151,10 +151,10 @@ class Endpoint:
 
 
 def _text(found: Any) -> str:
-    """Return what is text; the client hands on whatever an endpoint has in its place."""
+    """Return what is text, without halves of characters; the client hands on whatever an endpoint has in its place."""
     if not isinstance(found, str):
         raise TypeError(f"an answer is {type(found).__name__}, no text")
-    return found
+    return found.encode("utf-8", "replace").decode()
 
 
 @contextmanager

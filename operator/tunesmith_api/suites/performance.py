@@ -30,7 +30,7 @@ class PerformanceSuite(ApiModel):
         description="In place of a file: prompts of so many English words, drawn at random. Default without a file: "
         "200.",
     )
-    requests: int = Field(default=100, ge=2, le=10_000, description="Requests that are measured.")
+    requests: int = Field(default=100, ge=2, le=5_000, description="Requests that are measured.")
     warmup_requests: int = Field(
         default=3, ge=1, le=1000, description="Requests before those, which do not count: one after the other."
     )

@@ -207,6 +207,11 @@ def test_a_page_that_is_no_answer_is_told(server: EndpointServer, junk: str, raw
         answers(spec(server), record)
 
 
+def test_half_a_character_in_an_answer_is_a_question_mark(server: EndpointServer) -> None:
+    server.reply = lambda question: "a\ud800b"
+    assert answers(spec(server), chat("a")) == ["a?b"]
+
+
 def test_a_question_that_is_too_long_is_named(server: EndpointServer) -> None:
     server.refusals = [413]
     with pytest.raises(DataError, match=r"the prompt of record 1 is longer than bot at .* Shorten it or lower maxNew"):

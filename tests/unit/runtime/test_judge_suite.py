@@ -369,6 +369,19 @@ class TestJudgesThatFail:
         assert len(judge.questions) <= 25, "only the question that was being asked is asked again"
         assert (len(target.questions), len(baseline.questions)) == (12, 12)
 
+    def test_a_baseline_that_does_not_answer_leaves_nothing_to_compare(
+        self, judge: JudgeServer, target: EndpointServer, baseline: EndpointServer, tmp_path: Path
+    ) -> None:
+        baseline.budget = 0
+        wanted = suite(judge, questions(tmp_path, [1, 2]), pairwise=True)
+        gates = [{"metric": "good/winRate", "min": 0.5}]
+        result = run(tmp_path, wanted, target, baseline, gates=gates)
+        (problem,) = result.problems
+        assert problem.startswith(f"good: the baseline's endpoint at {baseline.url} cannot answer now (503)")
+        assert result.results == ()
+        assert document(tmp_path)["verdict"] == "Inconclusive"
+        assert not judge.questions
+
     def test_two_models_with_one_answer_are_judged_once(
         self, judge: JudgeServer, target: EndpointServer, baseline: EndpointServer, tmp_path: Path
     ) -> None:

@@ -15,7 +15,7 @@ from tunesmith_api.evaljob import MetricResult
 from tunesmith_runtime.errors import DataError, RunError
 from tunesmith_runtime.evaluate.evaluating import evaluate
 from tunesmith_runtime.evaluate.load import Timing
-from tunesmith_runtime.evaluate.statistics import compare, estimate, percentile_of
+from tunesmith_runtime.evaluate.statistics import binned, compare, estimate, percentile_of
 from tunesmith_runtime.evaluate.suites.performance import made_up, measured
 from tunesmith_runtime.progress import ProgressReporter
 
@@ -219,7 +219,7 @@ def test_two_endpoints_are_compared(server: EndpointServer, tmp_path: Path) -> N
 class TestPercentiles:
     def test_the_interval_is_that_of_order_statistics(self) -> None:
         values = np.random.default_rng(0).lognormal(0, 1, 400)
-        found = estimate(percentile_of(values.tolist(), 90))
+        found = estimate(percentile_of(binned(values.tolist()), 90))
         assert found is not None
         # The ranks that a binomial variable leaves: 360 give or take 1.96 times 6.
         low, high = np.sort(values)[[348, 372]]
@@ -229,12 +229,12 @@ class TestPercentiles:
     @pytest.mark.parametrize("percent", [50, 90, 99])
     def test_the_value_is_within_one_percent(self, percent: float) -> None:
         values = np.random.default_rng(1).lognormal(-2, 2, 5000)
-        metric = percentile_of(values.tolist(), percent)
+        metric = percentile_of(binned(values.tolist()), percent)
         found = metric.of_sums(metric.rows.sum(axis=0)[None])[0]
         assert found == pytest.approx(np.percentile(values, percent, method="inverted_cdf"), rel=0.0101)
 
     def test_values_that_are_missing_do_not_count(self) -> None:
-        metric = percentile_of([1.0, None, 3.0, 2.0], 50)
+        metric = percentile_of(binned([1.0, None, 3.0, 2.0]), 50)
         assert metric.samples == 3
         assert metric.of_sums(metric.rows.sum(axis=0)[None])[0] == pytest.approx(2, rel=0.0101)
         assert np.isnan(metric.of_sums(np.zeros((1, metric.rows.shape[1])))[0])
@@ -257,7 +257,7 @@ class TestPercentiles:
 
     @staticmethod
     def p_value(one: Any, other: Any) -> float:
-        found = compare(percentile_of(one.tolist(), 50), percentile_of(other.tolist(), 50))
+        found = compare(*(percentile_of(binned(each.tolist()), 50) for each in (one, other)))
         assert found is not None
         return found.p_value
 

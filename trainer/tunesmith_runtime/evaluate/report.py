@@ -147,7 +147,7 @@ def _suite_view(measured: MeasuredSuite, results: Sequence[MetricResult]) -> _Su
     distributions = _distributions(measured)
     return _SuiteView(
         name=suite.name,
-        uri=getattr(suite.kind, "uri", ""),
+        uri=getattr(suite.kind, "uri", None) or "",
         samples=len(rows),
         has_answers=any(isinstance(each, AnswerSample) for each in measured.target.samples),
         # Our own SVG: what comes from outside in it, numbers and metric names, matplotlib has escaped.

@@ -74,8 +74,8 @@ def mean_of(scores: Sequence[float | None]) -> Summands:
     return Summands(np.array([(0.0, 0.0) if score is None else (score, 1.0) for score in scores]), _mean)
 
 
-def percentile_of(values: Sequence[float | None], percent: float) -> Summands:
-    """Return a metric that is a percentile of its samples' values, those that are None left out, to within 1%.
+def binned(values: Sequence[float | None]) -> Rows:
+    """Return samples' values as rows that percentiles are computed from: a 1 in the bin of each, none for None.
 
     Values from 1e-4 to 1e6 are counted in bins of which each is 2% wider than the one before, so that their numbers add
     up (as HdrHistogram has it).
@@ -84,6 +84,11 @@ def percentile_of(values: Sequence[float | None], percent: float) -> Summands:
     for row, value in zip(rows, values, strict=True):
         if value is not None:
             row[np.searchsorted(_EDGES, value)] = 1.0
+    return rows
+
+
+def percentile_of(rows: Rows, percent: float) -> Summands:
+    """Return a metric that is a percentile of `binned` values, to within 1%."""
     middles = np.concatenate([_EDGES[:1], np.sqrt(_EDGES[1:] * _EDGES[:-1]), _EDGES[-1:]])
 
     def of_sums(sums: Rows) -> Rows:

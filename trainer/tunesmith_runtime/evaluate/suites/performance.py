@@ -17,7 +17,7 @@ from tunesmith_runtime.evaluate.endpoint_model import EndpointModel
 from tunesmith_runtime.evaluate.load import Load, Prompt, Timing, put_under_load
 from tunesmith_runtime.evaluate.respondent import Progress, Respondent
 from tunesmith_runtime.evaluate.samples import FIRST_TOKEN, LATENCY, LoadedSuite, RequestSample, SuiteResult
-from tunesmith_runtime.evaluate.statistics import mean_of, percentile_of
+from tunesmith_runtime.evaluate.statistics import binned, mean_of, percentile_of
 
 _PERCENTS = (50, 90, 99)
 _DEFAULT_WORDS = 200
@@ -77,13 +77,14 @@ def measured(prompts: Sequence[Prompt], timings: Sequence[Timing]) -> SuiteResul
     summands = {}
     for name, column in columns.items():
         values = [value for value in column if value is not None]
+        rows = binned(column)
         for percent in _PERCENTS if values else ():
             metrics[f"{name}P{percent}"] = float(np.percentile(values, percent))
-            summands[f"{name}P{percent}"] = percentile_of(column, percent)
+            summands[f"{name}P{percent}"] = percentile_of(rows, percent)
     speeds = [None if each is None else _speed(each) for each in answered]
     if known := [speed for speed in speeds if speed is not None]:
         metrics["streamTokensPerSecond"] = float(np.median(known))
-        summands["streamTokensPerSecond"] = percentile_of(speeds, 50)
+        summands["streamTokensPerSecond"] = percentile_of(binned(speeds), 50)
     good = [each for each in answered if each is not None]
     seconds = max(each.ended for each in timings) - min(each.begun for each in timings)
     if good:
