@@ -18,7 +18,8 @@ from tests.endpoints import EndpointServer, serving
 from tests.judge import JudgeServer, judge_server, longer
 from tunesmith_api.contract import CONFIG_VARIABLE, PROGRESS_VARIABLE, EvaluateResult, EvaluateRun, SampleProgress
 from tunesmith_api.evaljob import MetricResult
-from tunesmith_runtime.errors import DataError, RunError
+from tunesmith_runtime.errors import DataError
+from tunesmith_runtime.evaluate import asked_judge
 from tunesmith_runtime.evaluate.evaluating import evaluate
 from tunesmith_runtime.progress import ProgressReporter
 
@@ -382,6 +383,22 @@ class TestJudgesThatFail:
         assert document(tmp_path)["verdict"] == "Inconclusive"
         assert not judge.questions
 
+    def test_what_changes_the_question_is_another_question(
+        self, judge: JudgeServer, target: EndpointServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def asked(**settings: Any) -> int:
+            before = len(judge.questions)
+            run(tmp_path, suite(judge, questions(tmp_path, [1]), **settings), target)
+            return len(judge.questions) - before
+
+        # What an evaluation does not ask for, the next one does not know any more.
+        changes: list[dict[str, Any]] = [{}, {"maxTokens": 9}, {"scale": {"max": 5}}]
+        changes.append({"criteria": [{"name": "tone", "description": "Kind."}]})
+        for change in changes:
+            assert (asked(**change), asked(**change)) == (1, 0)
+        monkeypatch.setattr(asked_judge, "VERSION", asked_judge.VERSION + 1)
+        assert asked(**changes[-1]) == 1
+
     def test_two_models_with_one_answer_are_judged_once(
         self, judge: JudgeServer, target: EndpointServer, baseline: EndpointServer, tmp_path: Path
     ) -> None:
@@ -468,43 +485,11 @@ class TestHumanLabels:
         low, high = found["good/humanKappa"].ci95 or (0, 0)
         assert low < kappa < high
 
-    def test_labels_that_are_all_alike_tell_no_correlation(
-        self, judge: JudgeServer, target: EndpointServer, tmp_path: Path
-    ) -> None:
-        labels = write(tmp_path / "labels.jsonl", [{"index": 0, "label": 2}, {"index": 1, "label": 2}])
-        result = run(tmp_path, suite(judge, questions(tmp_path, [1, 22]), humanLabels=labels), target)
-        assert by_name(result)["good/humanAgreement"].value == 0.5
-        assert "good/humanSpearman" not in by_name(result)
-        assert "humanSpearman is left out" in document(tmp_path)["notes"][0]
-
-    @pytest.mark.parametrize(
-        ("row", "fault"),
-        [
-            ({"index": 0, "label": 11}, "label is 11, which is not on the scale from 1 to 10"),
-            ({"index": 0, "label": "good"}, "label is 'good'; it must be a score from 1 to 10"),
-            ({"index": 0, "label": True}, "label is True; it must be a score from 1 to 10"),
-            ({"index": 0}, "label is None; it must be a score from 1 to 10"),
-            ({"index": 2, "label": 3}, "index is 2; it must be that of a question, 0 to 1"),
-            ({"index": "0", "label": 3}, "index is '0'; it must be that of a question, 0 to 1"),
-            ({"label": 3}, "there is neither index nor prompt; one of them must say which question it is"),
-            ({"prompt": "What is 9", "label": 3}, "the prompt is that of none of the questions"),
-            ({"prompt": "What is 1", "label": 3}, "the prompt is that of 2 questions; say by index which of them it"),
-            ({"index": 0, "label": 3, "answer": 5}, "answer is no text"),
-        ],
-    )
     def test_a_label_that_is_none_is_told_before_anybody_is_asked(
-        self, judge: JudgeServer, target: EndpointServer, tmp_path: Path, row: dict[str, Any], fault: str
-    ) -> None:
-        labels = write(tmp_path / "labels.jsonl", [row])
-        with pytest.raises(DataError) as raised:
-            run(tmp_path, suite(judge, questions(tmp_path, [1, 1]), humanLabels=labels), target)
-        assert f"labels.jsonl: line 1: {fault}" in raised.value.message
-        assert not target.questions
-
-    def test_a_label_of_a_pair_is_a_name(
         self, judge: JudgeServer, target: EndpointServer, baseline: EndpointServer, tmp_path: Path
     ) -> None:
         labels = write(tmp_path / "labels.jsonl", [{"index": 0, "label": 1}])
         wanted = suite(judge, questions(tmp_path, [1]), pairwise=True, humanLabels=labels)
-        with pytest.raises(RunError, match=r"label is 1; it must be A \(the target's answer is better\), B \(the base"):
+        with pytest.raises(DataError, match=r"labels\.jsonl: line 1: label is 1; it must be A \(the target's answer"):
             run(tmp_path, wanted, target, baseline)
+        assert not target.questions

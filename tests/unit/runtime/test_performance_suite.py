@@ -1,6 +1,10 @@
 """An endpoint under load: what is timed is what a client sees, what fails is counted, and loads come as asked."""
 
 import json
+import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.endpoints import EndpointServer, serving
-from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
+from tunesmith_api.contract import CONFIG_VARIABLE, PROGRESS_VARIABLE, EvaluateResult, EvaluateRun, SampleProgress
 from tunesmith_api.evaljob import MetricResult
 from tunesmith_runtime.errors import DataError, RunError
 from tunesmith_runtime.evaluate.evaluating import evaluate
@@ -33,7 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EndpointServer]:
         yield running
 
 
-def run(folder: Path, server: EndpointServer, **settings: Any) -> EvaluateResult:
+def config(folder: Path, server: EndpointServer, **settings: Any) -> EvaluateRun:
     suite = {"requests": 6, "warmupRequests": 1, "promptWords": 4, **settings.pop("suite", {})}
     endpoint = {"url": server.url, "model": "bot", "maxRetries": 0, **settings.pop("endpoint", {})}
     document = {
@@ -44,8 +48,11 @@ def run(folder: Path, server: EndpointServer, **settings: Any) -> EvaluateResult
         "report": {"uri": f"file://{folder}/out/report"},
         **settings,
     }
-    config = EvaluateRun.model_validate_json(json.dumps(document))
-    return evaluate(config, ProgressReporter(folder / "progress.json"))
+    return EvaluateRun.model_validate_json(json.dumps(document))
+
+
+def run(folder: Path, server: EndpointServer, **settings: Any) -> EvaluateResult:
+    return evaluate(config(folder, server, **settings), ProgressReporter(folder / "progress.json"))
 
 
 def by_name(result: EvaluateResult) -> dict[str, MetricResult]:
@@ -194,6 +201,29 @@ def test_an_endpoint_that_does_not_answer_at_all_is_a_problem(
     assert json.loads((tmp_path / "out/report/results.json").read_text())["verdict"] == "Inconclusive"
     assert server.keys == {f"Bearer {KEY}"}
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and KEY in file.read_text(errors="replace")]
+
+
+def test_a_load_that_was_cut_off_ends_at_once_and_is_measured_anew(server: EndpointServer, tmp_path: Path) -> None:
+    under_way = threading.Event()
+
+    def reply(question: str) -> str:
+        if len(server.requests) == 10:
+            under_way.set()
+        return "word " * WORDS
+
+    server.reply = reply
+    load = {"requests": 40, "concurrency": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config(tmp_path, server, suite=load).to_json()))
+    files = {CONFIG_VARIABLE: str(tmp_path / "config.json"), PROGRESS_VARIABLE: str(tmp_path / "progress.json")}
+    evaluation = subprocess.Popen([sys.executable, "-m", "tunesmith_runtime"], env={**os.environ, **files})
+    assert under_way.wait(120)
+    evaluation.terminate()
+    assert evaluation.wait(30) == 143
+    assert len(server.requests) < 30
+    server.requests.clear()
+    server.pause = 0
+    assert by_name(run(tmp_path, server, suite=load))["latencyP50"].n == 40
+    assert len(server.requests) == 42
 
 
 def test_prompts_that_are_too_long_and_files_that_are_none_are_told(server: EndpointServer, tmp_path: Path) -> None:
