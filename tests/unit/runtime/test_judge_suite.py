@@ -19,7 +19,7 @@ from tests.judge import JudgeServer, judge_server, longer
 from tunesmith_api.contract import CONFIG_VARIABLE, PROGRESS_VARIABLE, EvaluateResult, EvaluateRun, SampleProgress
 from tunesmith_api.evaljob import MetricResult
 from tunesmith_runtime.errors import DataError
-from tunesmith_runtime.evaluate import asked_judge
+from tunesmith_runtime.evaluate import judge_questions
 from tunesmith_runtime.evaluate.evaluating import evaluate
 from tunesmith_runtime.progress import ProgressReporter
 
@@ -396,7 +396,7 @@ class TestJudgesThatFail:
         changes.append({"criteria": [{"name": "tone", "description": "Kind."}]})
         for change in changes:
             assert (asked(**change), asked(**change)) == (1, 0)
-        monkeypatch.setattr(asked_judge, "VERSION", asked_judge.VERSION + 1)
+        monkeypatch.setattr("tunesmith_runtime.evaluate.asked_judge.VERSION", judge_questions.VERSION + 1)
         assert asked(**changes[-1]) == 1
 
     def test_two_models_with_one_answer_are_judged_once(

@@ -12,7 +12,7 @@ from tunesmith_runtime.data.judging.questions import Verdict, read_verdict
 
 __all__ = ["VERSION", "Verdict", "comparison", "grading", "read_score", "read_verdict"]
 
-# Part of what a reply is remembered by: another question or reading of replies needs another number.
+# Part of what a reply is remembered by: other words of a question need another number. How it is read does not.
 VERSION = 1
 
 _GRADING = """\
