@@ -1,17 +1,20 @@
 """A judge behind a real HTTP endpoint, which says which of two answers is better."""
 
-import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from typing import Any
+
+from tests.endpoints import EndpointServer, serving
 
 # Takes the first and the second answer that it is shown; returns what it replies.
 Rule = Callable[[str, str], str]
-_ANSWERS = re.compile(r"<answer_a>\n(.*)\n</answer_a>\n\n<answer_b>\n(.*)\n</answer_b>", re.DOTALL)
+# In the words of training data, and with the marked tags of evaluations.
+_ANSWERS = re.compile(
+    r"<answer_a(?P<mark>\w*)>\n(.*)\n</answer_a(?P=mark)>\n\n<answer_b(?P=mark)>\n(.*)\n</answer_b(?P=mark)>", re.DOTALL
+)
+_ANSWER = re.compile(r"<answer(?P<mark>_\w+)>\n(.*)\n</answer(?P=mark)>", re.DOTALL)
 
 
 def longer(first: str, second: str) -> str:
@@ -19,73 +22,31 @@ def longer(first: str, second: str) -> str:
     return "TIE" if len(first) == len(second) else "A" if len(first) > len(second) else "B"
 
 
+def grade(answer: str) -> str:
+    """Give the number of words, 1 at least and 10 at most."""
+    return str(max(1, min(10, len(answer.split()))))
+
+
 @dataclass
-class JudgeServer:
-    """What was asked, and how it answers: `refusals` are statuses that it gives to the next requests instead."""
+class JudgeServer(EndpointServer):
+    """A judge: of two answers it prefers one by `rule`, and to a single one it gives a `score`."""
 
     rule: Rule = longer
-    refusals: list[int] = field(default_factory=list)
-    # Answers so many requests, and refuses all others with status 503.
-    budget: int | None = None
-    questions: list[str] = field(default_factory=list)
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    keys: set[str | None] = field(default_factory=set)
-    port: int = 0
+    score: Callable[[str], str] = grade
 
-    @property
-    def url(self) -> str:
-        """Its base URL."""
-        return f"http://127.0.0.1:{self.port}/v1"
+    def __post_init__(self) -> None:
+        self.reply = self._judged
 
-    def answer(self, request: dict[str, Any], path: str, key: str | None) -> tuple[int, dict[str, Any]]:
-        """Return a status and a body."""
-        self.keys.add(key)
-        if path != "/v1/chat/completions":
-            return 404, {"error": {"message": f"there is no {path}"}}
-        if self.refusals:
-            status = self.refusals.pop(0)
-            return status, {"error": {"message": f"no, for the reason {status} and not for {key}"}}
-        if self.budget is not None and len(self.questions) >= self.budget:
-            return 503, {"error": {"message": "the budget is spent"}}
-        question = request["messages"][0]["content"]
-        self.questions.append(question)
-        self.requests.append(request)
-        found = _ANSWERS.search(question)
-        assert found is not None
-        message = {"role": "assistant", "content": self.rule(found[1], found[2])}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return 200, {"id": "1", "object": "chat.completion", "created": 0, "model": "judge", "choices": [choice]}
+    def _judged(self, question: str) -> str:
+        if found := _ANSWERS.search(question):
+            return self.rule(found[2], found[3])
+        alone = _ANSWER.search(question)
+        assert alone is not None
+        return self.score(alone[2])
 
 
 @contextmanager
 def judge_server(**settings: Any) -> Iterator[JudgeServer]:
     """Run a judge on a free port of this machine."""
-    judge, lock = JudgeServer(**settings), threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with lock:
-                status, answer = judge.answer(body, self.path, self.headers["Authorization"])
-            text = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            # What the client takes for the pause before it asks again.
-            self.send_header("retry-after-ms", "1")
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    judge.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield judge
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(JudgeServer(**settings)) as running:
+        yield running

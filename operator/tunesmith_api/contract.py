@@ -18,7 +18,7 @@ from tunesmith_api.evaluation import Evaluation
 from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, Output, PublishedModel, TrainingProgress
 from tunesmith_api.finetunejob import Recovery as Recovery
 from tunesmith_api.finetunejob import SkippedCheckpoint as SkippedCheckpoint
-from tunesmith_api.suites import Suite
+from tunesmith_api.suites import EvalSuite
 from tunesmith_api.training import Method, Task, Training
 from tunesmith_api.tuning import Tuning, TuningStatus
 
@@ -113,7 +113,7 @@ class EvaluateRun(ApiModel):
     run: RunIdentity
     target: Subject
     baseline: Subject | None = None
-    suites: tuple[Suite, ...]
+    suites: tuple[EvalSuite, ...]
     gates: tuple[Gate, ...] = ()
     batch_size: int | None = None
     report: Report

@@ -16,7 +16,7 @@ from tunesmith_api.base import (
 from tunesmith_api.endpoint import KeyedEndpoint
 from tunesmith_api.finetunejob import JobStatus, MetricValues, PublishedModel, SecretRefs
 from tunesmith_api.podtemplate import PodTemplate
-from tunesmith_api.suites import MetricName, Suite, check_names
+from tunesmith_api.suites import EvalSuite, MetricName, check_names
 from tunesmith_api.targets import EACH, EvalTarget
 
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
@@ -84,7 +84,7 @@ class EvalJobSpec(ApiModel):
 
     target: EvalTarget = Field(description="Model or endpoint to judge.")
     baseline: EvalTarget | None = Field(default=None, description="Model or endpoint to compare with.")
-    suites: tuple[Suite, ...] = Field(
+    suites: tuple[EvalSuite, ...] = Field(
         min_length=1,
         max_length=32,
         description="What to measure.",
@@ -145,6 +145,17 @@ class EvalJobSpec(ApiModel):
                         f"suite {suite.name} needs a model's own probabilities, which an endpoint does not give; let "
                         f"{role} name a model, or put the suite into an EvalJob of its own"
                     )
+                if model and not model.is_endpoint and suite.kind.needs_endpoint:
+                    raise ValueError(
+                        f"suite {suite.name} measures an endpoint under load; let {role} name a modelServe or an "
+                        "endpoint, or put the suite into an EvalJob of its own"
+                    )
+        for suite in self.suites:
+            if suite.judge and suite.judge.pairwise and self.baseline is None:
+                raise ValueError(
+                    f"suite {suite.name} compares the target's answers with the baseline's; set spec.baseline, or drop "
+                    "pairwise"
+                )
         return self
 
     @model_validator(mode="after")
@@ -210,7 +221,8 @@ class MetricResult(StatusModel):
         ge=0,
         le=1,
         description="How often chance alone would make target and baseline differ as much on these samples: McNemar's "
-        "exact test for shares, else approximate randomisation; over all metrics corrected by Holm's method.",
+        "exact test for shares, Mood's for percentiles, else approximate randomisation; over all metrics "
+        "corrected by Holm's method.",
     )
 
 

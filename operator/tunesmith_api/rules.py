@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
-from tunesmith_api.suites import Suite
+from tunesmith_api.suites import EvalSuite, Suite
 from tunesmith_api.tuning import ONE_DOMAIN
 
 
@@ -43,8 +43,8 @@ def _target(path: str) -> tuple[Rule, ...]:
     )
 
 
-# The kinds of a suite, as people write them.
-_SUITES = tuple(str(field.alias) for name, field in Suite.model_fields.items() if name != "name")
+def _one_kind(path: str, suite: type[Suite]) -> Rule:
+    return _exactly_one(path, *(str(field.alias) for name, field in suite.model_fields.items() if name != "name"))
 
 
 def _with_references(path: str) -> Rule:
@@ -74,7 +74,7 @@ def _immutable(kind: Kind) -> tuple[Rule, ...]:
 RULES: dict[Kind, tuple[Rule, ...]] = {
     "FineTuneJob": (
         _exactly_one("spec.data.validation", "fraction", "dataset"),
-        _exactly_one("spec.evaluation.suites[]", *_SUITES),
+        _one_kind("spec.evaluation.suites[]", Suite),
         _with_references("spec.evaluation.suites[].golden"),
         Rule(
             "spec.tuning.parameters[]",
@@ -90,7 +90,7 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
     "EvalJob": (
         *_target("spec.target"),
         *_target("spec.baseline"),
-        _exactly_one("spec.suites[]", *_SUITES),
+        _one_kind("spec.suites[]", EvalSuite),
         _with_references("spec.suites[].golden"),
         Rule(
             "spec.gates[]",

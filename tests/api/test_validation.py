@@ -116,7 +116,10 @@ def test_a_quantity() -> None:
             {"target": {"fineTuneJob": "a", "uri": "hf://a/b"}},
             "spec.target: set exactly one of fineTuneJob, uri, modelServe and endpoint",
         ),
-        ({"suites": [{"name": "a"}]}, "spec.suites[0]: set exactly one of golden and perplexity"),
+        (
+            {"suites": [{"name": "a"}]},
+            "spec.suites[0]: set exactly one of golden, perplexity, judge and performance",
+        ),
         (
             {"gates": [{"metric": "facts/f1"}]},
             "spec.gates[0]: set at least one of min, max, minImprovement and maxRegression",
@@ -181,6 +184,92 @@ def test_a_quantity() -> None:
 )
 def test_rules_across_fields(changes: dict[str, Any], sentence: str) -> None:
     assert evaluating(**changes) == [sentence]
+
+
+JUDGE = {"uri": "pvc://data/questions.jsonl", "endpoint": {"url": "http://judge/v1", "model": "wise"}}
+BY_ENDPOINT = {"endpoint": {"url": "http://bot/v1", "model": "bot"}}
+
+
+def judged(**settings: Any) -> dict[str, Any]:
+    return {"suites": [{"name": "good", "judge": JUDGE | settings}]}
+
+
+def loaded(target: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    return {"target": target or BY_ENDPOINT, "suites": [{"name": "speed", "performance": settings}]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        judged(),
+        judged(scale={"min": 0, "max": 2}),
+        judged(pairwise=True) | {"baseline": BY_ENDPOINT},
+        judged(pairwise=True) | {"baseline": {"uri": "pvc://models/base"}},
+        loaded(),
+        loaded({"modelServe": "bot"}, concurrency=4, uri="pvc://data/prompts.jsonl"),
+        loaded(requestRate=0.5, promptWords=10) | {"baseline": {"modelServe": "old"}},
+        judged() | {"gates": [{"metric": "good/score", "min": 6}]},
+        judged(criteria=[{"name": "a", "description": "?"}, {"name": "b", "description": "?"}])
+        | {"gates": [{"metric": "good/b/score", "min": 6}]},
+        judged(pairwise=True, humanLabels="pvc://data/labels.jsonl")
+        | {"baseline": BY_ENDPOINT, "gates": [{"metric": "good/humanKappa", "min": 0.6}]},
+        loaded() | {"gates": [{"metric": "speed/latencyP99", "max": 2}]},
+    ],
+)
+def test_judges_and_loads_that_are_taken(changes: dict[str, Any]) -> None:
+    assert parse(manifest("EvalJob", "bot", {**EVAL_JOB_SPEC, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            judged(pairwise=True),
+            "spec: suite good compares the target's answers with the baseline's; set spec.baseline, or drop pairwise",
+        ),
+        (
+            judged(pairwise=True, scale={}) | {"baseline": BY_ENDPOINT},
+            "spec.suites[0].judge: scale is for scores, and pairwise compares answers; drop one of them",
+        ),
+        (
+            judged(criteria=[{"name": "a", "description": "?"}] * 2),
+            "spec.suites[0].judge: criteria has two of one name",
+        ),
+        (judged(criteria=[]), "spec.suites[0].judge.criteria: has 0 items; it needs at least 1"),
+        (
+            loaded({"fineTuneJob": "bot"}),
+            "spec: suite speed measures an endpoint under load; let target name a modelServe or an endpoint, or put "
+            "the suite into an EvalJob of its own",
+        ),
+        (
+            loaded() | {"baseline": {"uri": "pvc://models/base"}},
+            "spec: suite speed measures an endpoint under load; let baseline name a modelServe or an endpoint, or put "
+            "the suite into an EvalJob of its own",
+        ),
+        (
+            loaded(concurrency=2, requestRate=1.0),
+            "spec.suites[0].performance: concurrency is a load of clients and requestRate one of arrivals; drop one of "
+            "them",
+        ),
+        (
+            loaded(uri="pvc://data/p.jsonl", promptWords=3),
+            "spec.suites[0].performance: promptWords is for prompts that are made up, and uri names a file of them; "
+            "drop one",
+        ),
+        (
+            judged() | {"gates": [{"metric": "good/winRate", "min": 0.5}]},
+            "spec: every gate must be on a metric that one of the suites gives; good/winRate is not among good/score",
+        ),
+    ],
+)
+def test_judges_and_loads_that_are_refused(changes: dict[str, Any], sentence: str) -> None:
+    assert evaluating(**changes) == [sentence]
+
+
+@pytest.mark.parametrize("suite", [{"judge": JUDGE}, {"performance": {}}])
+def test_checkpoints_have_no_suites_that_ask_endpoints(suite: dict[str, Any]) -> None:
+    (sentence,) = tuning(evaluation={"suites": [{"name": "good", **suite}]})
+    assert sentence.startswith(f"spec.evaluation.suites[0].{next(iter(suite))}: ")
 
 
 def test_validation_data_has_one_source() -> None:

@@ -31,6 +31,7 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
         ["a/b", "evalLoss", "facts/rouge2"],
         ["loss", "f1", "/f1", "facts/", "Facts/f1", "facts/2", "a/b/c"],
     ),
+    r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$": (["a", "B.c-d_1"], ["-a", "a-", ".a", "a/b", "a b", "ä"]),
     QUANTITY: (["1", "500m", "1.5", "16Gi", "3k"], ["x", "-1", "1 Gi", "1GB", ".5", "1.", "1Ei", "m"]),
     rf"^(hf|pvc|s3|file|finetunejob)://{_REST}$": (
         ["hf://a", "hf://org/name@main", "pvc://claim/a", "s3://bucket/a_b/c=1", "file:///a", "finetunejob://bot"],

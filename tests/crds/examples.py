@@ -71,6 +71,7 @@ def _gated(*gates: Object, **changes: Any) -> Object:
 HELD_OUT = {"uri": "pvc://data/heldout.jsonl", "format": "messages"}
 GOLDEN = {"uri": "pvc://data/heldout.jsonl"}
 PROSE = {"uri": "pvc://data/prose.jsonl"}
+JUDGE = {"uri": "pvc://data/questions.jsonl", "endpoint": {"url": "http://judge.default.svc/v1", "model": "wise"}}
 BY_JOB = {"fineTuneJob": "bot"}
 BY_URI = {"uri": "pvc://models/bot"}
 SPAN = {"min": 0.1, "max": 0.2}
@@ -186,8 +187,13 @@ EXAMPLES: tuple[Examples, ...] = (
         "spec.suites[]",
         ONE_SUITE,
         "spec.suites[0]",
-        taken=(_suites(golden=GOLDEN), _suites(perplexity=PROSE)),
-        refused=(_suites(), _suites(golden=GOLDEN, perplexity=PROSE)),
+        taken=(
+            _suites(golden=GOLDEN),
+            _suites(perplexity=PROSE),
+            _suites(judge=JUDGE),
+            {"target": {"modelServe": "bot"}} | _suites(performance={}),
+        ),
+        refused=(_suites(), _suites(golden=GOLDEN, perplexity=PROSE), _suites(golden=GOLDEN, judge=JUDGE)),
     ),
     Examples(
         "EvalJob",

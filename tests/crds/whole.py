@@ -1,11 +1,11 @@
 """Valid resources that together contain every field of the API, for tests to break one thing at a time."""
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
 from tests.builders import manifest
 from tunesmith_api.base import Kind
-from tunesmith_api.metrics import METRICS
+from tunesmith_api.metrics import GoldenMetric
 
 Object = dict[str, Any]
 
@@ -491,10 +491,43 @@ _EVAL_JOB: Object = RUN | {
             },
         },
         {"name": "prose", "perplexity": {"uri": "pvc://data/prose.jsonl", "format": "text", "maxLength": 512}},
+        {
+            "name": "judged",
+            "judge": {
+                "uri": "pvc://data/questions.jsonl",
+                "format": "promptCompletion",
+                "endpoint": ENDPOINT,
+                "criteria": [{"name": "tone", "description": "Kind words."}],
+                "scale": {"min": 1, "max": 5},
+                "pairwise": False,
+                "maxNewTokens": 64,
+                "maxTokens": 8,
+                "humanLabels": "pvc://data/labels.jsonl",
+            },
+        },
     ],
     "batchSize": 4,
     "report": {"uri": "pvc://reports/bot"},
     "runPolicy": {"maxAttempts": 2, "activeDeadlineSeconds": 3600, "ttlSecondsAfterFinished": 600},
+}
+_UNDER_LOAD: Object = _EVAL_JOB | {
+    "target": {"endpoint": ENDPOINT},
+    "baseline": {"modelServe": "bot"},
+    "suites": [
+        {
+            "name": "clients",
+            "performance": {
+                "uri": "pvc://data/prompts.jsonl",
+                "format": "promptCompletion",
+                "requests": 10,
+                "warmupRequests": 1,
+                "concurrency": 2,
+                "maxNewTokens": 64,
+                "seed": 1,
+            },
+        },
+        {"name": "arrivals", "performance": {"promptWords": 100, "requestRate": 2.5}},
+    ],
 }
 _BY_URI: Object = _EVAL_JOB | {
     "target": {"uri": "pvc://models/bot", "adapter": "pvc://models/adapter"},
@@ -511,7 +544,7 @@ _ASKED: Object = _EVAL_JOB | {"suites": _EVAL_JOB["suites"][:1]}
 _OF_SERVERS: Object = _ASKED | {"target": {"modelServe": "bot"}, "baseline": {"modelServe": "bot"}}
 _OF_ENDPOINTS: Object = _ASKED | {"target": {"endpoint": ENDPOINT}, "baseline": {"endpoint": ENDPOINT}}
 # So many metrics that spec.gates can be filled.
-GOLDEN_METRICS: list[str] = [name for name in METRICS if name != "perplexity"]
+GOLDEN_METRICS: list[str] = list(get_args(GoldenMetric))
 _COMPARED: Object = {"maxRegression": 0.5, "alpha": 0.1}
 _GATED: Object = _EVAL_JOB | {
     "suites": [
@@ -531,7 +564,7 @@ _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 
 _SPECS: dict[Kind, tuple[Object, ...]] = {
     "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, _MEASURED, _TUNED, _ELASTIC, *_METHODS),
-    "EvalJob": (_EVAL_JOB, _BY_URI, _OF_CHECKPOINTS, _OF_SERVERS, _OF_ENDPOINTS, _GATED),
+    "EvalJob": (_EVAL_JOB, _BY_URI, _OF_CHECKPOINTS, _OF_SERVERS, _OF_ENDPOINTS, _UNDER_LOAD, _GATED),
     "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI),
 }
 _STATUS: dict[Kind, Object] = {

@@ -11,7 +11,7 @@ from tunesmith_api import endpoint as api
 from tunesmith_runtime.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, OpenAI
+    from openai import APIStatusError, AsyncOpenAI, OpenAI
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Endpoint:
                 messages=list(messages),  # type: ignore[arg-type]
                 **options,
             )
-            return answer.choices[0].message.content or ""
+            return _text(answer.choices[0].message.content or "")
 
         return self._answered(ask)
 
@@ -79,9 +79,27 @@ class Endpoint:
 
         def ask() -> str:
             answer = self._client.completions.create(model=self.spec.model, prompt=prompt, **options)
-            return answer.choices[0].text or ""
+            return _text(answer.choices[0].text)
 
         return self._answered(ask)
+
+    def asking_once(self) -> "AsyncOpenAI":
+        """Return a client for any number of questions at a time, each of which is asked only once. Its owner closes it.
+
+        It raises openai's errors, whose texts may hold the key.
+        """
+        from openai import DEFAULT_CONNECTION_LIMITS, AsyncOpenAI, DefaultAsyncHttpxClient
+
+        # By default the client lets the others wait, and their waiting would be taken for the endpoint's. The class is
+        # that of the client's own HTTP library, whichever it is.
+        unlimited = type(DEFAULT_CONNECTION_LIMITS)(max_connections=None)
+        return AsyncOpenAI(
+            base_url=self.spec.url,
+            api_key=self._caller.key or "none",
+            timeout=self.spec.timeout_seconds,
+            max_retries=0,
+            http_client=DefaultAsyncHttpxClient(limits=unlimited),
+        )
 
     def _answered(self, ask: Callable[[], T]) -> T:
         import openai
@@ -130,6 +148,13 @@ class Endpoint:
         if key := self._caller.key:
             text = text.replace(key, "***")
         return " ".join(text.split())[:_SHOWN]
+
+
+def _text(found: Any) -> str:
+    """Return what is text, without halves of characters; the client hands on whatever an endpoint has in its place."""
+    if not isinstance(found, str):
+        raise TypeError(f"an answer is {type(found).__name__}, no text")
+    return found.encode("utf-8", "replace").decode()
 
 
 @contextmanager

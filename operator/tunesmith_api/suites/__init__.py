@@ -7,9 +7,21 @@ from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import ApiModel, ItemName
 from tunesmith_api.suites.golden import GoldenSuite
+from tunesmith_api.suites.judge import JudgeSuite
+from tunesmith_api.suites.performance import PerformanceSuite
 from tunesmith_api.suites.perplexity import PerplexitySuite
 
-__all__ = ["GoldenSuite", "MetricName", "PerplexitySuite", "Suite", "SuiteKind", "check_names"]
+__all__ = [
+    "EvalSuite",
+    "GoldenSuite",
+    "JudgeSuite",
+    "MetricName",
+    "PerformanceSuite",
+    "PerplexitySuite",
+    "Suite",
+    "SuiteKind",
+    "check_names",
+]
 
 # SUITE/METRIC, or SUITE/PART/METRIC for a task or a class of the suite.
 MetricName = Annotated[
@@ -19,11 +31,11 @@ MetricName = Annotated[
     ),
 ]
 
-SuiteKind = GoldenSuite | PerplexitySuite
+SuiteKind = GoldenSuite | PerplexitySuite | JudgeSuite | PerformanceSuite
 
 
 class Suite(ApiModel):
-    """A named set of samples and the metrics on it."""
+    """A named set of samples and the metrics on it. Those here can be run on any model, a checkpoint among them."""
 
     name: ItemName = Field(description="Name; its metrics are called NAME/METRIC.")
     golden: GoldenSuite | None = Field(default=None, description="Answers compared with reference answers.")
@@ -50,6 +62,13 @@ class Suite(ApiModel):
     def may_give(self, metric: str) -> bool:
         """Return whether SUITE/METRIC may be one of this suite's."""
         return metric in self.metric_names()
+
+
+class EvalSuite(Suite):
+    """A suite of an EvalJob: also those that ask more than a model of its own process."""
+
+    judge: JudgeSuite | None = Field(default=None, description="Answers that a judge scores or compares.")
+    performance: PerformanceSuite | None = Field(default=None, description="How fast an endpoint answers under load.")
 
 
 def check_names(suites: Sequence[Suite]) -> None:

@@ -13,6 +13,7 @@ class GoldenSuite(ApiModel):
     """Answers compared with reference answers."""
 
     needs_weights: ClassVar[bool] = False
+    needs_endpoint: ClassVar[bool] = False
 
     uri: StorageUri = Field(description="JSON or JSONL file of questions with reference answers.")
     format: TextFormat = Field(

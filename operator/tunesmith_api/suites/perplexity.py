@@ -13,6 +13,7 @@ class PerplexitySuite(ApiModel):
     """How well the model predicts a text."""
 
     needs_weights: ClassVar[bool] = True
+    needs_endpoint: ClassVar[bool] = False
 
     uri: StorageUri = Field(description="JSON or JSONL file of records.")
     format: TextFormat = Field(

@@ -1,5 +1,6 @@
 """What follows for an EvalJob."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from tunesmith_api import conditions as c
@@ -9,6 +10,7 @@ from tunesmith_api.evaljob import EvalJobStatus, Subject
 from tunesmith_api.gates import judge
 from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import EvalJob
+from tunesmith_api.suites import EvalSuite
 from tunesmith_operator.planner import attempts, finished, history, limits, references, repeating
 from tunesmith_operator.planner.situation import Situation
 from tunesmith_operator.planner.types import Observed, Plan, Workload
@@ -100,9 +102,10 @@ def _subjects(job: EvalJob, observed: Observed) -> tuple[Subject, Subject | None
     return baseline if isinstance(baseline, Situation) else (target, baseline)
 
 
-def _keys(*subjects: Subject | None) -> tuple[SecretKey, ...]:
-    """Return the keys of the endpoints that are asked."""
+def _keys(suites: Sequence[EvalSuite], *subjects: Subject | None) -> tuple[SecretKey, ...]:
+    """Return the keys of the endpoints that are asked, those of judges among them."""
     endpoints = [each.endpoint for each in subjects if each and each.endpoint]
+    endpoints += [each.judge.endpoint for each in suites if each.judge]
     return tuple(dict.fromkeys(each.api_key_secret_ref for each in endpoints if each.api_key_secret_ref))
 
 
@@ -115,7 +118,7 @@ def _workload(job: EvalJob, target: Subject, baseline: Subject | None, number: i
         resources=spec.resources,
         pod_template=spec.pod_template,
         secrets=tuple(secret.name for secret in spec.secret_refs),
-        keys=_keys(target, baseline),
+        keys=_keys(spec.suites, target, baseline),
         config=EvaluateRun(
             run=RunIdentity(kind="EvalJob", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=number),
             target=target,

@@ -226,6 +226,15 @@ def test_an_evaluation_waits_for_the_job_it_names() -> None:
     assert config.target == Subject(**dict(MODEL))
 
 
+def test_the_keys_and_labels_of_a_judge_come_into_the_pod() -> None:
+    endpoint = {"url": "http://judge/v1", "model": "wise", "apiKeySecretRef": {"name": "judge", "key": "token"}}
+    judge = {"uri": "pvc://data/q.jsonl", "endpoint": endpoint, "humanLabels": "pvc://labels/said.jsonl"}
+    suites = [{"name": "good", "judge": judge}, {"name": "kind", "judge": judge}]
+    (workload,) = plan(eval_job(target={"uri": "pvc://models/bot"}, suites=suites), Observed(), NOW).ensure
+    assert [(each.name, each.key) for each in workload.keys] == [("judge", "token")]
+    assert {"data", "labels"} <= set(claims_in(workload.config))
+
+
 def test_an_evaluation_of_a_failed_job_says_why() -> None:
     failed = plan(running_job(attempts=3), observing(ObservedWorkload("support-bot-a3", "Failed", message="boom")), NOW)
     job = running_job().model_copy(update={"status": failed.status})

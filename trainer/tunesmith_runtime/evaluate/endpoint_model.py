@@ -1,14 +1,16 @@
 """A model behind an endpoint answers."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tunesmith_runtime.data.records import Answerable, Completion
 from tunesmith_runtime.endpoint import Endpoint, TooLongError
 from tunesmith_runtime.errors import DataError
+from tunesmith_runtime.evaluate.asking import ask_all
 from tunesmith_runtime.evaluate.respondent import Answers, Generation, Progress, answer_key
+from tunesmith_runtime.storage.journal import Entry
 
 
 @dataclass
@@ -29,34 +31,23 @@ class EndpointModel:
         """
         prompts = [_prompt(record) for record in records]
         keys = [answer_key(self.known, prompt, generation) for prompt in prompts]
-        asked = {
-            key: (index, prompt)
+        # Equal prompts have equal answers: each is asked for once.
+        questions = {
+            key: partial(self._ask, index, prompt, generation)
             for index, (key, prompt) in enumerate(zip(keys, prompts, strict=True))
-            if self.known.get(key) is None
         }
-        progress(len(keys) - len(asked))
-        with ThreadPoolExecutor(self.endpoint.spec.max_concurrency, "answer") as pool:
-            waiting = {pool.submit(self._ask, index, prompt, generation): key for key, (index, prompt) in asked.items()}
-            try:
-                for done in as_completed(waiting):
-                    self.known.add({waiting[done]: {"answer": done.result()}})
-                    progress(1)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for each, key in waiting.items():
-                    if not each.cancelled() and each.exception() is None:
-                        self.known.add({key: {"answer": each.result()}})
-                raise
+        progress(len(keys) - len(questions))
+        ask_all(questions, self.known, self.endpoint.spec.max_concurrency, progress)
         return [str((self.known.get(key) or {})["answer"]) for key in keys]
 
-    def _ask(self, index: int, prompt: Any, generation: Generation) -> str:
+    def _ask(self, index: int, prompt: Any, generation: Generation) -> Entry:
         options: dict[str, Any] = {"max_tokens": generation.max_new_tokens, "temperature": generation.temperature}
         if generation.temperature:
             options["seed"] = generation.seed
         try:
             if isinstance(prompt, str):
-                return self.endpoint.complete(prompt, **options).strip()
-            return self.endpoint.chat(prompt, **options).strip()
+                return {"answer": self.endpoint.complete(prompt, **options).strip()}
+            return {"answer": self.endpoint.chat(prompt, **options).strip()}
         except TooLongError as error:
             raise DataError(
                 f"the prompt of record {index + 1} is longer than {self.endpoint.spec.model} at "

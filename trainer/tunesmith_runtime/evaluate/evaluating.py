@@ -14,6 +14,7 @@ from tunesmith_api.gates import judge
 from tunesmith_api.uris import join
 from tunesmith_runtime import storage
 from tunesmith_runtime.evaluate import subjects
+from tunesmith_runtime.evaluate.comparing import Results, compare_results
 from tunesmith_runtime.evaluate.measuring import Observer, Problem, measure
 from tunesmith_runtime.evaluate.report import Evaluation, MeasuredSuite, render
 from tunesmith_runtime.evaluate.respondent import Answers
@@ -97,7 +98,7 @@ def _measure(
     roles = {"target": target} | ({"baseline": baseline} if baseline else {})
     found = {role: subjects.check(subject) or subject.endpoint for role, subject in roles.items()}
     distinct = {role: roles[role] for role in roles if role == "target" or found[role] != found["target"]}
-    meter = _Meter(progress, len(distinct) * sum(len(each.records) for each in suites))
+    meter = _Meter(progress, sum(len(each.records) * (len(distinct) * each.rounds + each.comparing) for each in suites))
     measured: dict[str, Mapping[str, SuiteResult | Problem]] = {}
     used: set[str] = set()
     for role, subject in distinct.items():
@@ -109,11 +110,19 @@ def _measure(
         used |= known.used
     target_results = measured["target"]
     baseline_results = measured.get("baseline", target_results) if baseline else {}
+    known = Answers("comparison", kept)
+    results = compare_results(
+        suites,
+        [Results(target_results[suite.name], baseline_results.get(suite.name)) for suite in config.suites],
+        known,
+        Observer(stage=partial(_stage, meter, "comparing"), samples=meter.advance),
+    )
+    used |= known.used
     suite_results: list[MeasuredSuite] = []
     problems: list[str] = []
-    for suite in config.suites:
-        ours, theirs = target_results[suite.name], baseline_results.get(suite.name)
-        problems += [f"{suite.name}: {each.message}" for each in (ours, theirs) if isinstance(each, Problem)]
+    for suite, each in zip(config.suites, results, strict=True):
+        ours, theirs = each.target, each.baseline
+        problems += [f"{suite.name}: {found.message}" for found in (ours, theirs) if isinstance(found, Problem)]
         if isinstance(ours, SuiteResult):
             suite_results.append(MeasuredSuite(suite, ours, theirs if isinstance(theirs, SuiteResult) else None))
     return tuple(suite_results), tuple(dict.fromkeys(problems)), frozenset(used)
@@ -136,6 +145,8 @@ def _judged(
     notes = list(left_out)
     for measured in suites:
         notes += [f"{measured.suite.name}: {note}" for note in measured.target.notes]
+        if measured.baseline and measured.baseline is not measured.target:
+            notes += [f"{measured.suite.name}, baseline: {note}" for note in measured.baseline.notes]
         for metric, value in measured.target.metrics.items():
             name = f"{measured.suite.name}/{metric}"
             base = measured.baseline.metrics.get(metric) if measured.baseline else None
@@ -157,7 +168,7 @@ def _judged(
                     baseline=base,
                     delta=None if base is None else value - base,
                     higher_is_better=measured.target.higher_is_better.get(metric),
-                    n=len(ours.rows) if ours else len(measured.target.samples),
+                    n=ours.samples if ours else len(measured.target.samples),
                     stderr=sure.stderr if sure else None,
                     ci95=(sure.low, sure.high) if sure else None,
                 )

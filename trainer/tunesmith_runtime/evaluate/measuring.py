@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from tunesmith_runtime.endpoint import EndpointRefusedError, EndpointUnavailableError
 from tunesmith_runtime.errors import DataError
 from tunesmith_runtime.evaluate.respondent import Answers, Respondent
-from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult
+from tunesmith_runtime.evaluate.samples import LoadedSuite, NotMeasuredError, SuiteResult
 from tunesmith_runtime.evaluate.suites import module_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+# Errors that leave one suite without a result, and the others as they are.
+NOT_MEASURED = (EndpointUnavailableError, EndpointRefusedError, NotMeasuredError)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def measure(
         observer.stage(loaded.suite.name)
         try:
             results[loaded.suite.name] = module_of(loaded.suite).run(loaded, respondent, observer.samples)
-        except (EndpointUnavailableError, EndpointRefusedError) as error:
+        except NOT_MEASURED as error:
             results[loaded.suite.name] = Problem(error.message)
         except DataError as error:
             raise DataError(f"suite {loaded.suite.name}: {error.message}") from error

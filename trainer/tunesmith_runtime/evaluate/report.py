@@ -13,7 +13,7 @@ from tunesmith_api.gates import number
 from tunesmith_api.metrics import Metric, described, improvement
 from tunesmith_api.suites import Suite
 from tunesmith_runtime.evaluate.charts import Bar, Distribution, bar_chart, histograms
-from tunesmith_runtime.evaluate.samples import MEAN_NLL, AnswerSample, Sample, SuiteResult
+from tunesmith_runtime.evaluate.samples import FIRST_TOKEN, LATENCY, MEAN_NLL, AnswerSample, Sample, SuiteResult
 from tunesmith_runtime.evaluate.trend import trend_chart
 from tunesmith_runtime.pages import templates
 
@@ -21,7 +21,12 @@ from tunesmith_runtime.pages import templates
 HIGHLIGHTS = 5
 SHOWN = 200
 
-_MEAN_NLL = Metric("Mean negative log-likelihood per token, in nats.", higher_is_better=False, scale=None)
+# Scores of single samples that are no metrics.
+_SCORES = {
+    MEAN_NLL: Metric("Mean negative log-likelihood per token, in nats.", higher_is_better=False, scale=None),
+    FIRST_TOKEN: Metric("Time to the first token, in seconds.", higher_is_better=False, scale=None),
+    LATENCY: Metric("Time to the end of the answer, in seconds.", higher_is_better=False, scale=None),
+}
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def _suite_view(measured: MeasuredSuite, results: Sequence[MetricResult]) -> _Su
     distributions = _distributions(measured)
     return _SuiteView(
         name=suite.name,
-        uri=getattr(suite.kind, "uri", ""),
+        uri=getattr(suite.kind, "uri", None) or "",
         samples=len(rows),
         has_answers=any(isinstance(each, AnswerSample) for each in measured.target.samples),
         # Our own SVG: what comes from outside in it, numbers and metric names, matplotlib has escaped.
@@ -245,7 +250,7 @@ def _direction(gain: float) -> str:
 
 
 def _described(name: str) -> Metric:
-    return _MEAN_NLL if name == MEAN_NLL else described(name)
+    return _SCORES.get(name) or described(name)
 
 
 def _chance(p_value: float) -> str:

@@ -49,6 +49,12 @@ class Answers:
         """The keys of all that was asked for or added."""
         return frozenset(self._entries)
 
+    def of(self, model: str) -> "Answers":
+        """Return what is known of another model, kept in the same place."""
+        other = Answers(model, self._journal)
+        other._entries = self._entries
+        return other
+
     def key(self, *question: Any) -> str:
         """Return what an answer to a question is kept under; its parts are what it depends on, as JSON values."""
         parts = json.dumps([self._model, *question], sort_keys=True, ensure_ascii=False)

@@ -6,24 +6,34 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith_api.suites import Suite
+from tunesmith_runtime.errors import RunError
 from tunesmith_runtime.evaluate.respondent import Generation
 from tunesmith_runtime.evaluate.statistics import Summands
 
 # The score of one text of a perplexity suite.
 MEAN_NLL = "nllPerToken"
+# Of one request of a performance suite, in seconds.
+FIRST_TOKEN, LATENCY = "timeToFirstToken", "latency"
+
+
+class NotMeasuredError(RunError):
+    """A suite has no result, while the others may; the evaluation goes on and is inconclusive."""
 
 
 @dataclass(frozen=True)
 class LoadedSuite:
     """A suite with its samples, whatever they are; `empty` counts those left out for an empty answer or text.
 
-    `generation` is how they are answered, when they are prompts that a model is to answer.
+    `generation` is how they are answered, when they are prompts that a model is to answer. A record counts in the
+    progress as often as it is gone through: by each respondent `rounds` times, and in a comparison `comparing` times.
     """
 
     suite: Suite
     records: tuple[Any, ...]
     empty: int = 0
     generation: Generation | None = None
+    rounds: int = 1
+    comparing: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,28 @@ class AnswerSample:
     prompt: str
     answer: str
     references: tuple[str, ...]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class JudgedSample(AnswerSample):
+    """An answer with what a judge has replied about it, by what it was asked; unreadable replies are there as well."""
+
+    replies: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RequestSample:
+    """A request of a load: the start of its prompt, when it began, and how many tokens were answered.
+
+    Times and scores are in seconds; the load begins at 0. `error` is why there are no scores, or empty.
+    """
+
+    index: int
+    text: str
+    begun: float
+    tokens: int
+    error: str
     scores: Mapping[str, float]
 
 
@@ -53,7 +85,7 @@ class TextSample:
         return {MEAN_NLL: mean} if math.isfinite(mean) else {}
 
 
-Sample = AnswerSample | TextSample
+Sample = AnswerSample | TextSample | RequestSample
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,32 @@ DRAWS = 4999
 # Of these at a time, so that a suite of many samples needs no gigabytes.
 _AT_ONCE = 256
 _SEED = 0
+# Bounds of the bins that percentiles are counted in.
+_EDGES = np.geomspace(1e-4, 1e6, 1164)
 
 
 @dataclass(frozen=True)
 class Summands:
-    """A metric as a function of sums: `rows` are of shape (samples, k), `of_sums` maps sums (m, k) to values (m,)."""
+    """A metric as a function of sums: `rows` are of shape (samples, k), `of_sums` maps sums (m, k) to values (m,).
+
+    Of a percentile, `percent` says which, and rows have a 1 in the column of the value's bin.
+    """
 
     rows: Rows
     of_sums: Callable[[Rows], Rows]
+    percent: float | None = None
 
     @property
     def shares(self) -> bool:
         """Whether the metric is the share of samples that have something."""
-        return self.of_sums is _mean and bool(np.isin(self.rows[:, 0], (0.0, 1.0)).all())
+        return self.of_sums is _mean and bool(
+            np.isin(self.rows[:, 0], (0.0, 1.0)).all() and (self.rows[:, 1] == 1.0).all()
+        )
+
+    @property
+    def samples(self) -> int:
+        """How many samples it is computed from: those without a value have rows of zeros."""
+        return int(self.rows.any(axis=1).sum())
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,34 @@ class Comparison:
     detectable: float | None
 
 
-def mean_of(scores: Sequence[float]) -> Summands:
-    """Return a metric that is the mean of its samples' scores."""
-    return Summands(np.array([(score, 1.0) for score in scores]), _mean)
+def mean_of(scores: Sequence[float | None]) -> Summands:
+    """Return a metric that is the mean of its samples' scores; those that are None do not count."""
+    return Summands(np.array([(0.0, 0.0) if score is None else (score, 1.0) for score in scores]), _mean)
+
+
+def binned(values: Sequence[float | None]) -> Rows:
+    """Return samples' values as rows that percentiles are computed from: a 1 in the bin of each, none for None.
+
+    Values from 1e-4 to 1e6 are counted in bins of which each is 2% wider than the one before, so that their numbers add
+    up (as HdrHistogram has it).
+    """
+    rows = np.zeros((len(values), len(_EDGES) + 1))
+    for row, value in zip(rows, values, strict=True):
+        if value is not None:
+            row[np.searchsorted(_EDGES, value)] = 1.0
+    return rows
+
+
+def percentile_of(rows: Rows, percent: float) -> Summands:
+    """Return a metric that is a percentile of `binned` values, to within 1%."""
+    middles = np.concatenate([_EDGES[:1], np.sqrt(_EDGES[1:] * _EDGES[:-1]), _EDGES[-1:]])
+
+    def of_sums(sums: Rows) -> Rows:
+        upto = sums.cumsum(axis=1)
+        found = middles[(upto >= percent / 100 * upto[:, -1:]).argmax(axis=1)]
+        return np.where(upto[:, -1] > 0, found, np.nan)
+
+    return Summands(rows, of_sums, percent)
 
 
 def exp_of_mean(sums: Sequence[float], counts: Sequence[int]) -> Summands:
@@ -73,7 +111,7 @@ def estimate(metric: Summands) -> Estimate | None:
     percentiles of the bootstrap over samples (Efron 1979).
     """
     samples = len(metric.rows)
-    if samples < 2:  # one says nothing of others
+    if metric.samples < 2:  # one says nothing of others
         return None
     if metric.shares:
         hits = int(metric.rows[:, 0].sum())
@@ -97,18 +135,19 @@ def estimate(metric: Summands) -> Estimate | None:
 def compare(target: Summands, baseline: Summands) -> Comparison | None:
     """Return the paired comparison of one metric on two models over the same samples; None where it is not finite.
 
-    Shares are compared by McNemar's exact test (McNemar 1947), all others by approximate randomisation: did the two
-    models not differ, a sample's results could as well change sides (Noreen 1989; for BLEU Riezler and Maxwell 2005).
-    Unlike a bootstrap this test never alarms more often than its level.
+    Shares are compared by McNemar's exact test (McNemar 1947), percentiles by the same test on the share of samples
+    beyond the percentile of both models' samples together (as Mood's median test does it, Mood 1954), all others by
+    approximate randomisation: did the two models not differ, a sample's results could as well change sides (Noreen
+    1989; for BLEU Riezler and Maxwell 2005). Unlike a bootstrap these tests never alarm more often than their level.
     """
     if len(target.rows) < 2:  # one says nothing of others
         return None
     detectable = _detectable(target, baseline)
     if target.shares and baseline.shares:
-        change = target.rows[:, 0] - baseline.rows[:, 0]
-        gains, losses = int((change > 0).sum()), int((change < 0).sum())
-        p_value = float(binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
-        return Comparison(p_value, detectable)
+        return Comparison(_mcnemar(target.rows[:, 0] - baseline.rows[:, 0]), detectable)
+    if target.percent is not None:
+        # Exchanged, percentiles that lie far apart would stay far apart: their own difference tells nothing.
+        return Comparison(_mcnemar(_beyond(target.rows, baseline.rows, target.percent)), detectable)
     ours, theirs = target.rows.sum(axis=0), baseline.rows.sum(axis=0)
     exchange = target.rows - baseline.rows
     rng = np.random.default_rng(_SEED)
@@ -133,6 +172,20 @@ def corrected(p_values: Mapping[str, float]) -> dict[str, float]:
         most = max(most, min(1.0, p_value * (len(p_values) - rank)))
         found[name] = most
     return found
+
+
+def _mcnemar(change: Rows) -> float:
+    gains, losses = int((change > 0).sum()), int((change < 0).sum())
+    return float(binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
+
+
+def _beyond(target: Rows, baseline: Rows, percent: float) -> Rows:
+    """Return, for samples with a value on both sides, who alone is beyond the percentile of all: 1, -1 or 0."""
+    both = target.any(axis=1) & baseline.any(axis=1)
+    ours, theirs = target[both], baseline[both]
+    upto = (ours + theirs).sum(axis=0).cumsum()
+    bound = int((upto >= percent / 100 * upto[-1]).argmax())
+    return np.asarray(ours[:, bound + 1 :].sum(axis=1) - theirs[:, bound + 1 :].sum(axis=1))
 
 
 def _detectable(target: Summands, baseline: Summands) -> float | None:

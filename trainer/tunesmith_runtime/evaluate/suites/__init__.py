@@ -6,15 +6,17 @@ here and a line in `_MODULES`.
 """
 
 import importlib
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
-from tunesmith_api.suites import GoldenSuite, PerplexitySuite, Suite, SuiteKind
-from tunesmith_runtime.evaluate.respondent import Progress, Respondent
+from tunesmith_api.suites import GoldenSuite, JudgeSuite, PerformanceSuite, PerplexitySuite, Suite, SuiteKind
+from tunesmith_runtime.evaluate.respondent import Answers, Progress, Respondent
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult
 
 _MODULES: dict[type[SuiteKind], str] = {
     GoldenSuite: "golden",
     PerplexitySuite: "perplexity",
+    JudgeSuite: "judge",
+    PerformanceSuite: "performance",
 }
 
 
@@ -28,10 +30,30 @@ class SuiteModule(Protocol):
         """Measure a respondent. `progress` is called with how many samples are done since. Raises RunError."""
 
 
+class Compare(Protocol):
+    """What a module may have besides, as `compare`: it is called once target and baseline are measured."""
+
+    def __call__(
+        self,
+        loaded: LoadedSuite,
+        target: SuiteResult,
+        baseline: SuiteResult | None,
+        known: Answers,
+        progress: Progress,
+    ) -> tuple[SuiteResult, SuiteResult | None]:
+        """Return both results with what only both of them together tell. Raises RunError."""
+
+
 def module_of(suite: Suite) -> SuiteModule:
     """Return the module of a suite."""
     name = _MODULES[type(suite.kind)]
     return cast(SuiteModule, importlib.import_module(f"{__name__}.{name}"))
+
+
+def compare_of(suite: Suite) -> Compare | None:
+    """Return what compares the results of a suite on target and baseline, if there is something."""
+    found: Any = getattr(module_of(suite), "compare", None)
+    return cast("Compare | None", found)
 
 
 def read_suite(suite: Suite) -> LoadedSuite:

@@ -1,0 +1,31 @@
+"""Several questions at a time, of which none is asked twice."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from tunesmith_runtime.evaluate.respondent import Answers, Progress
+from tunesmith_runtime.storage.journal import Entry
+
+
+def ask_all(questions: Mapping[str, Callable[[], Entry]], known: Answers, at_once: int, progress: Progress) -> None:
+    """Ask what is not known under its key, and keep each answer as soon as it is there.
+
+    `progress` is called with how many are known, and with each that is answered. After the first error nothing more is
+    asked, and what is under way is waited for and kept; then the error is raised.
+    """
+    left = {key: ask for key, ask in questions.items() if known.get(key) is None}
+    progress(len(questions) - len(left))
+    with ThreadPoolExecutor(at_once, "ask") as pool:
+        waiting = {pool.submit(ask): key for key, ask in left.items()}
+        kept = set()
+        try:
+            for done in as_completed(waiting):
+                known.add({waiting[done]: done.result()})
+                kept.add(done)
+                progress(1)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for each, key in waiting.items():
+                if each not in kept and not each.cancelled() and each.exception() is None:
+                    known.add({key: each.result()})
+            raise
