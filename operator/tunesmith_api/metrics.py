@@ -4,7 +4,21 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 # The comment-like text of each entry in METRICS is its entry in the generated reference.
-GoldenMetric = Literal["exactMatch", "f1", "bleu", "chrf", "rouge1", "rouge2", "rougeL"]
+GoldenMetric = Literal[
+    "exactMatch",
+    "f1",
+    "bleu",
+    "chrf",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "jsonValid",
+    "jsonSchema",
+    "jsonMatch",
+    "regex",
+    "numeric",
+    "similarity",
+]
 PerplexityMetric = Literal["perplexity"]
 
 
@@ -28,6 +42,15 @@ METRICS: dict[str, Metric] = {
     "rouge1": Metric("Mean ROUGE-1 F-measure by rouge-score against the best reference, 0 to 1."),
     "rouge2": Metric("Mean ROUGE-2 F-measure by rouge-score against the best reference, 0 to 1."),
     "rougeL": Metric("Mean ROUGE-L F-measure by rouge-score against the best reference, 0 to 1."),
+    "jsonValid": Metric("Share of answers that are JSON from beginning to end, as RFC 8259 has it, 0 to 1."),
+    "jsonSchema": Metric("Share of answers that are JSON and fit the suite's jsonSchema, 0 to 1."),
+    "jsonMatch": Metric("Share of answers that are the same JSON value as a reference, 0 to 1."),
+    "regex": Metric("Share of answers in which the suite's regex is found, 0 to 1."),
+    "numeric": Metric("Share of answers whose last number is a reference's, up to numericTolerance, 0 to 1."),
+    "similarity": Metric(
+        "Mean cosine of the answer's and the nearest reference's embeddings by embeddingModel, -1 to 1; 0 for an empty "
+        "answer."
+    ),
     "perplexity": Metric(
         "exp of the mean negative log-likelihood per scored token; at least 1, lower is better.",
         higher_is_better=False,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunesmith_runtime.endpoint import EndpointRefusedError, EndpointUnavailableError
-from tunesmith_runtime.errors import DataError
+from tunesmith_runtime.errors import ConfigError, DataError
 from tunesmith_runtime.evaluate.respondent import Answers, Respondent
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult
 from tunesmith_runtime.evaluate.suites import module_of
@@ -44,8 +44,8 @@ def measure(
             results[loaded.suite.name] = module_of(loaded.suite).run(loaded, respondent, observer.samples)
         except (EndpointUnavailableError, EndpointRefusedError) as error:
             results[loaded.suite.name] = Problem(error.message)
-        except DataError as error:
-            raise DataError(f"suite {loaded.suite.name}: {error.message}") from error
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"suite {loaded.suite.name}: {error.message}") from error
     return results
 
 
