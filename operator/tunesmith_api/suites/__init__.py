@@ -6,10 +6,21 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import ApiModel, ItemName
+from tunesmith_api.suites.classification import ClassificationSuite
+from tunesmith_api.suites.extraction import ExtractionSuite
 from tunesmith_api.suites.golden import GoldenSuite
 from tunesmith_api.suites.perplexity import PerplexitySuite
 
-__all__ = ["GoldenSuite", "MetricName", "PerplexitySuite", "Suite", "SuiteKind", "check_names"]
+__all__ = [
+    "ClassificationSuite",
+    "ExtractionSuite",
+    "GoldenSuite",
+    "MetricName",
+    "PerplexitySuite",
+    "Suite",
+    "SuiteKind",
+    "check_names",
+]
 
 # SUITE/METRIC, or SUITE/PART/METRIC for a task or a class of the suite.
 MetricName = Annotated[
@@ -19,7 +30,7 @@ MetricName = Annotated[
     ),
 ]
 
-SuiteKind = GoldenSuite | PerplexitySuite
+SuiteKind = GoldenSuite | PerplexitySuite | ClassificationSuite | ExtractionSuite
 
 
 class Suite(ApiModel):
@@ -28,6 +39,8 @@ class Suite(ApiModel):
     name: ItemName = Field(description="Name; its metrics are called NAME/METRIC.")
     golden: GoldenSuite | None = Field(default=None, description="Answers compared with reference answers.")
     perplexity: PerplexitySuite | None = Field(default=None, description="How well the model predicts a text.")
+    classification: ClassificationSuite | None = Field(default=None, description="Texts that it puts into classes.")
+    extraction: ExtractionSuite | None = Field(default=None, description="Answers that stand in a text, as in SQuAD.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -49,7 +62,8 @@ class Suite(ApiModel):
 
     def may_give(self, metric: str) -> bool:
         """Return whether SUITE/METRIC may be one of this suite's."""
-        return metric in self.metric_names()
+        suite, _, bare = metric.partition("/")
+        return metric in self.metric_names() or (suite == self.name and self.kind.may_give(bare))
 
 
 def check_names(suites: Sequence[Suite]) -> None:

@@ -83,6 +83,10 @@ class GoldenSuite(ApiModel):
         """Return the metrics that it gives, by bare name."""
         return self.metrics
 
+    def may_give(self, metric: str) -> bool:
+        """Return whether it may give another metric, which depends on its records."""
+        return False
+
     @model_validator(mode="after")
     def _has_references(self) -> Self:
         if len(set(self.metrics)) < len(self.metrics):

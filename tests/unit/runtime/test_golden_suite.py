@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +10,17 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from tests.tiny import make_tiny_bert
+from tests.unit.runtime.scripted import Scripted
 from tunesmith_api.suites import Suite
-from tunesmith_runtime.data.records import Answerable
 from tunesmith_runtime.errors import ConfigError, DataError, ModelError
 from tunesmith_runtime.evaluate import pattern_metrics
 from tunesmith_runtime.evaluate.measuring import Observer, measure
-from tunesmith_runtime.evaluate.respondent import Answers, Generation, Progress
+from tunesmith_runtime.evaluate.respondent import Answers
 from tunesmith_runtime.evaluate.samples import SuiteResult
 from tunesmith_runtime.evaluate.similarity import Encoder, similarities
 from tunesmith_runtime.evaluate.suites import read_suite
 
 TEXTS = ["The sky is blue.", "A spider has eight legs.", "Der Himmel über Köln ist blau."]
-
-
-@dataclass
-class Scripted:
-    """Answers what it is told to."""
-
-    answers: Sequence[str]
-    known: Answers = field(default_factory=lambda: Answers("this"))
-
-    def answer(self, records: Sequence[Answerable], generation: Generation, progress: Progress) -> list[str]:
-        progress(len(records))
-        return list(self.answers)
 
 
 def suite(folder: Path, references: Sequence[str], **golden: Any) -> Suite:

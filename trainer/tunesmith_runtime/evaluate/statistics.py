@@ -35,6 +35,11 @@ class Summands:
         """Whether the metric is the share of samples that have something."""
         return self.of_sums is _mean and bool(np.isin(self.rows[:, 0], (0.0, 1.0)).all())
 
+    @property
+    def value(self) -> float:
+        """The metric of all samples."""
+        return float(self.of_sums(self.rows.sum(axis=0, keepdims=True))[0])
+
 
 @dataclass(frozen=True)
 class Estimate:
