@@ -17,13 +17,15 @@ MEAN_NLL = "nllPerToken"
 class LoadedSuite:
     """A suite with its samples, whatever they are; `empty` counts those left out for an empty answer or text.
 
-    `generation` is how they are answered, when they are prompts that a model is to answer.
+    `generation` is how they are answered, when they are prompts that a model is to answer. `groups` are the parts of
+    the suite that they belong to, one for each, when it tells parts apart.
     """
 
     suite: Suite
     records: tuple[Any, ...]
     empty: int = 0
     generation: Generation | None = None
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ class Summands:
 
     @property
     def value(self) -> float:
-        """The metric of all samples."""
-        return float(self.of_sums(self.rows.sum(axis=0, keepdims=True))[0])
+        """The metric of all samples; infinite when it is too large for a float, NaN where it is not defined."""
+        with np.errstate(all="ignore"):
+            return float(self.of_sums(self.rows.sum(axis=0, keepdims=True))[0])
 
 
 @dataclass(frozen=True)
