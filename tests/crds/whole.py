@@ -300,6 +300,29 @@ _GOLDEN: Object = {
     "embeddingModel": "hf://org/encoder@main",
     "maxNewTokens": 32,
 }
+_PERPLEXITY: Object = {
+    "uri": "pvc://data/prose.jsonl",
+    "format": "text",
+    "metrics": ["perplexity"],
+    "groupBy": "source",
+    "maxLength": 512,
+    "stride": 256,
+}
+_CLASSIFICATION: Object = {
+    "uri": "pvc://data/mail.jsonl",
+    "labels": ["ham", "spam"],
+    "template": "{{ text }}",
+    "metrics": ["accuracy", "f1Macro"],
+    "classMetrics": ["recall"],
+    "maxNewTokens": 8,
+}
+_EXTRACTION: Object = {
+    "uri": "pvc://data/squad.json",
+    "template": "{{ context }} {{ question }}",
+    "noAnswer": "unanswerable",
+    "metrics": ["f1"],
+    "maxNewTokens": 32,
+}
 _MEASURED: Object = {
     "model": {"uri": "pvc://models/base"},
     "data": {"train": [{"name": "tickets", "uri": "pvc://data/train.jsonl", "format": "messages"}]},
@@ -309,7 +332,9 @@ _MEASURED: Object = {
                 "name": "facts",
                 "golden": _GOLDEN,
             },
-            {"name": "fresh", "perplexity": {"uri": "pvc://data/news.jsonl", "format": "text", "maxLength": 512}},
+            {"name": "fresh", "perplexity": _PERPLEXITY},
+            {"name": "mail", "classification": _CLASSIFICATION},
+            {"name": "squad", "extraction": _EXTRACTION},
         ],
         "parallel": True,
         "earlyStopping": {"metric": "facts/f1", "patience": 2, "minDelta": 0.5},
@@ -465,7 +490,9 @@ _EVAL_JOB: Object = RUN | {
             "name": "facts",
             "golden": _GOLDEN,
         },
-        {"name": "prose", "perplexity": {"uri": "pvc://data/prose.jsonl", "format": "text", "maxLength": 512}},
+        {"name": "prose", "perplexity": _PERPLEXITY},
+        {"name": "mail", "classification": _CLASSIFICATION},
+        {"name": "squad", "extraction": _EXTRACTION},
     ],
     "batchSize": 4,
     "report": {"uri": "pvc://reports/bot"},

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tests.unit.runtime.scripted import Scripted
 from tunesmith_api.suites import Suite
+from tunesmith_runtime.data.records import shown_prompt
 from tunesmith_runtime.errors import DataError
 from tunesmith_runtime.evaluate.samples import SuiteResult
 from tunesmith_runtime.evaluate.statistics import compare
@@ -109,7 +110,7 @@ def test_the_model_is_asked_about_the_text_and_told_what_to_say(tmp_path: Path) 
     _, plain = run(tmp_path, ("", ["Paris"]))
     _, told = run(tmp_path, ("", ["Paris"]), noAnswer="no answer")
     _, own = run(tmp_path, ("", ["Paris"]), template="{{ context }}|{{ question }}")
-    (first,), (second,), (third,) = ([each.messages[0].content for each in asked.asked] for asked in (plain, told, own))
+    (first,), (second,), (third,) = ([shown_prompt(each) for each in asked.asked] for asked in (plain, told, own))
     assert first == f"Answer the question with words from the text.\n\nText: {CONTEXT}\n\nQuestion: Question 0?"
     assert "If the answer is not in the text, say only: no answer\n\nText: " in second
     assert third == f"{CONTEXT}|Question 0?"

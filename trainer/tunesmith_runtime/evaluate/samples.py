@@ -40,6 +40,14 @@ class AnswerSample:
 
 
 @dataclass(frozen=True)
+class LabelSample(AnswerSample):
+    """A text, the class that the model's answer names, and how likely it finds the positive class of two."""
+
+    given: str | None
+    probability: float | None
+
+
+@dataclass(frozen=True)
 class TextSample:
     """The start of a text, the sum of its tokens' negative log-likelihoods in nats, and how many were scored."""
 
@@ -59,6 +67,14 @@ Sample = AnswerSample | TextSample
 
 
 @dataclass(frozen=True)
+class ConfusionMatrix:
+    """How many texts of each class (the rows) were given each class (the columns; the last one is of none)."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class SuiteResult:
     """The metrics of one suite on one model, by bare name, and the samples in the order of the records.
 
@@ -72,3 +88,4 @@ class SuiteResult:
     summands: Mapping[str, Summands] = field(compare=False)
     higher_is_better: Mapping[str, bool] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    confusion: ConfusionMatrix | None = None
