@@ -11,12 +11,6 @@ from tunesmith_api.metrics import ClassificationMetric, ClassMetric
 from tunesmith_api.suites.checks import Template
 from tunesmith_api.suites.parts import is_part
 
-TEXT = """Put the text into one of these classes: {{ labels | join(", ") }}. Answer with the name of the class alone.
-
-Text: {{ text }}{% if textPair %}
-
-Second text: {{ textPair }}{% endif %}"""
-
 # Japanese, Chinese and Thai have no spaces between words: there each character counts as one.
 _WORD = re.compile(
     r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+"
@@ -43,11 +37,11 @@ class ClassificationSuite(ApiModel):
         description="The classes. For auc there are two, and the last one is the positive class.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
-    template: Template = Field(
-        default=TEXT,
-        description="What is asked: a Jinja template over the record's fields, text, textPair and labels. An answer "
-        "counts as the label that it is, or else as the only one that it contains, whatever their case and "
-        "punctuation; any other is none.",
+    template: Template | None = Field(
+        default=None,
+        description="What is asked: a Jinja template over the record's fields, text, textPair and labels. Default: the "
+        "text, and which of the labels it belongs to. An answer counts as the label that it is, or else as the only "
+        "one that it contains, whatever their case and punctuation; any other is none.",
     )
     metrics: tuple[ClassificationMetric, ...] = Field(
         default=("accuracy", "f1Macro"),

@@ -12,13 +12,6 @@ from tunesmith_api.suites.checks import Template
 HAS_ANSWER = "hasAnswer"
 NO_ANSWER = "noAnswer"
 
-QUESTION = """Answer the question with words from the text.\
-{% if noAnswer %} If the answer is not in the text, say only: {{ noAnswer }}{% endif %}
-
-Text: {{ context }}
-
-Question: {{ question }}"""
-
 
 class ExtractionSuite(ApiModel):
     """Answers that stand in a text, as in SQuAD 1.1 and 2.0."""
@@ -29,9 +22,10 @@ class ExtractionSuite(ApiModel):
         description="JSON or JSONL file in the format squad: as published, or a question to a record. A question "
         "without answers has none in its text."
     )
-    template: Template = Field(
-        default=QUESTION,
-        description="What is asked: a Jinja template over the record's fields, question, context and noAnswer.",
+    template: Template | None = Field(
+        default=None,
+        description="What is asked: a Jinja template over the record's fields, question, context and noAnswer. "
+        "Default: the text, the question, and to answer with words from the text.",
     )
     no_answer: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
         default=None,

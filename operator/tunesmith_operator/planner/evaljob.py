@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, RunIdentity
 from tunesmith_api.endpoint import SecretKey
-from tunesmith_api.evaljob import EvalJobStatus, Subject
+from tunesmith_api.evaljob import MOST_RESULTS, EvalJobStatus, Subject
 from tunesmith_api.finetunejob import Phase
 from tunesmith_api.gates import judge
 from tunesmith_api.immutability import altered_fields, fingerprints
@@ -136,7 +136,7 @@ def _with_result(job: EvalJob, status: EvalJobStatus, result: EvaluateResult) ->
             "verdict": verdict,
             "gates": outcomes,
             "problems": tuple(each[:1024] for each in result.problems[:32]),
-            "results": result.results,
+            "results": result.results[:MOST_RESULTS],
             "target": result.target,
             "baseline": result.baseline,
             "report": result.report,

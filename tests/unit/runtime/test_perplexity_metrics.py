@@ -14,12 +14,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tests.unit.runtime.test_perplexity import SENTENCES, by_hand
 from tunesmith_api.errors import explain
+from tunesmith_api.evaluation import MOST_METRICS
 from tunesmith_api.suites import Suite
 from tunesmith_runtime.data.records import PlainText
 from tunesmith_runtime.errors import DataError
 from tunesmith_runtime.evaluate.batching import Batching
 from tunesmith_runtime.evaluate.local_model import LocalModel
-from tunesmith_runtime.evaluate.measuring import Observer, measure
+from tunesmith_runtime.evaluate.measuring import Observer, measure, measure_model
 from tunesmith_runtime.evaluate.respondent import Answers
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult, TextSample
 from tunesmith_runtime.evaluate.suites import read_suite
@@ -131,6 +132,17 @@ def test_each_stream_has_its_own_metrics(tmp_path: Path, subject: LocalModel) ->
         for metric, value in alone.metrics.items():
             assert result.metrics[f"{stream}{metric}"] == pytest.approx(value)
             assert len(result.summands[f"{stream}{metric}"].rows) == len(texts)
+
+
+def test_of_a_checkpoint_there_are_as_many_streams_as_its_status_has_room_for(
+    tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = [{"text": f"Text {number}", "source": number} for number in range(32)]
+    metrics = ("perplexity", "bitsPerByte")
+    loaded = read_suite(suite(written(tmp_path, *rows), groupBy="source", metrics=metrics))
+    found = measure_model(model, tokenizer, [loaded], batch_size=8)
+    assert len(found) == MOST_METRICS - 1
+    assert {"texts/perplexity", "texts/bitsPerByte", "texts/0/perplexity"} <= found.keys()
 
 
 @pytest.mark.parametrize(

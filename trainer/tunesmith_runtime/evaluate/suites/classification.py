@@ -17,11 +17,17 @@ from tunesmith_runtime.evaluate.respondent import Generation, Progress, Responde
 from tunesmith_runtime.evaluate.samples import LabelSample, LoadedSuite, SuiteResult
 from tunesmith_runtime.evaluate.templating import PromptTemplate
 
+TEXT = """Put the text into one of these classes: {{ labels | join(", ") }}. Answer with the name of the class alone.
+
+Text: {{ text }}{% if textPair %}
+
+Second text: {{ textPair }}{% endif %}"""
+
 
 def read(suite: Suite) -> LoadedSuite:
     """Return the suite with its texts, each as a turn of a chat that the label answers. Raises DataError."""
     kind = _kind(suite)
-    template = PromptTemplate(kind.template)
+    template = PromptTemplate(kind.template or TEXT)
 
     def asked(fields: Mapping[str, Any], record: Record) -> Conversation:
         assert isinstance(record, LabelledText)  # noqa: S101 - what the format textClassification gives

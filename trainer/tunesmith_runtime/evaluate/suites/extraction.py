@@ -14,6 +14,12 @@ from tunesmith_runtime.evaluate.statistics import mean_of
 from tunesmith_runtime.evaluate.templating import PromptTemplate
 from tunesmith_runtime.evaluate.text_metrics import ScoreOne, exact_match, normalize_answer, token_f1
 
+QUESTION = """Answer the question with words from the text.\
+{% if noAnswer %} If the answer is not in the text, say only: {{ noAnswer }}{% endif %}
+
+Text: {{ context }}
+
+Question: {{ question }}"""
 # What SQuAD writes for the reference of a question without an answer.
 _NONE = ("",)
 
@@ -21,7 +27,7 @@ _NONE = ("",)
 def read(suite: Suite) -> LoadedSuite:
     """Return the suite with its questions, each as a turn of a chat. Raises DataError."""
     kind = _kind(suite)
-    template = PromptTemplate(kind.template)
+    template = PromptTemplate(kind.template or QUESTION)
 
     def asked(fields: Mapping[str, Any], record: Record) -> Conversation:
         assert isinstance(record, Question)  # noqa: S101 - what the format squad gives
