@@ -134,6 +134,22 @@ def test_a_runs_suites_are_on_its_volumes() -> None:
     assert "news" in claims_in(workload.config)
 
 
+def test_an_encoder_is_on_a_volume_and_what_only_looks_like_a_uri_is_not() -> None:
+    golden = {
+        "uri": "pvc://data/x.jsonl",
+        "metrics": ["similarity", "regex", "jsonSchema"],
+        "embeddingModel": "pvc://encoders/small",
+        "regex": "pvc://[a-z]+/.*",
+        "template": "pvc://template/{{ prompt }}",
+        "jsonSchema": {"enum": ["pvc://schema/a"]},
+    }
+    classification = {"uri": "pvc://mail/x.jsonl", "labels": ["pvc://label", "b"]}
+    suites = [{"name": "facts", "golden": golden}, {"name": "mail", "classification": classification}]
+    job = eval_job(suites=suites, gates=[], target={"uri": "pvc://models/bot"}, report={"uri": "pvc://reports/x"})
+    (workload,) = plan(job, Observed(), NOW).ensure
+    assert claims_in(workload.config) == ("data", "encoders", "mail", "models", "reports")
+
+
 def test_the_condition_says_why_a_run_ended_early() -> None:
     ending = "stopped early at step 300: evalLoss has not improved for 3 evaluations"
     progress = ProgressDocument(state="Succeeded", result=TrainResult(model=MODEL), ending=ending)

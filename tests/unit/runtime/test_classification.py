@@ -34,6 +34,7 @@ from tunesmith_runtime.evaluate.respondent import Answers
 from tunesmith_runtime.evaluate.samples import LabelSample, SuiteResult
 from tunesmith_runtime.evaluate.statistics import compare, estimate
 from tunesmith_runtime.evaluate.suites import read_suite
+from tunesmith_runtime.storage.journal import Journal
 
 LABELS = ("spam", "not spam", "Gruß")
 ALL: tuple[ClassificationMetric, ...] = get_args(ClassificationMetric)
@@ -222,3 +223,20 @@ def test_auc_is_scikit_learns_of_the_labels_likelihoods(
     assert result.metrics == {"auc": roc_auc_score([0, 1] * 3, np.round(probabilities, 6))}
     assert result.summands.keys() == set()
     assert sum(seen) == 6
+
+
+def test_an_evaluation_that_was_cut_off_goes_on_without_asking_twice(
+    tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    class Gone:
+        config, device, generation_config = model.config, model.device, model.generation_config
+
+    uri = written(
+        tmp_path, *[{"text": text, "label": label} for text, label in zip("abcd", ["no", "yes"] * 2, strict=True)]
+    )
+    loaded = read_suite(suite(uri, labels=("no", "yes"), metrics=("accuracy", "auc"), maxNewTokens=2))
+    found = []
+    for each in (model, Gone()):
+        known = Answers("this", Journal(tmp_path / "kept.jsonl"))
+        found.append(measure(LocalModel(each, tokenizer, Batching(4, model.device), known), [loaded], Observer()))
+    assert found[0] == found[1]
