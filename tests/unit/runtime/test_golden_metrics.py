@@ -73,6 +73,9 @@ def test_numbers_match_by_their_exact_value() -> None:
     assert json_match("1" * 5000, ["1" * 4999 + "2"]) == 0
     assert json_match("0.1", ["0.10000000000000000001"]) == 0
     assert json_match("1e400", ["10e399"]) == 1
+    assert json_valid(f"1e{'9' * 30}") == 1
+    assert json_match("1", [f"1e{'9' * 30}"]) == 0
+    assert json_match(f"1e{'9' * 30}", [f"1e{'9' * 30}"]) == 1
 
 
 def test_values_that_are_nested_too_deeply_do_not_end_the_run() -> None:
@@ -108,6 +111,7 @@ def test_a_schema_that_goes_round_in_circles_fits_nothing() -> None:
 
 def test_a_number_of_many_digits_fits_a_schema() -> None:
     assert fits_schema({"type": "number"})("1" * 5000) == 1
+    assert fits_schema({"multipleOf": 0.01})("1e400") == 0
 
 
 @pytest.mark.parametrize("pattern", ["blue", r"\Ablue\Z", r"(?i)BLUE$", r"\bé", "^$", r"\d{2}"])

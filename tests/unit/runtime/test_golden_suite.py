@@ -1,7 +1,7 @@
 """A golden suite from its file to its metrics."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from tests.tiny import make_tiny_bert
+from tests.tiny import make_tiny_bert, make_tiny_roberta, make_tiny_t5
 from tests.unit.runtime.scripted import Scripted
 from tunesmith_api.suites import Suite
 from tunesmith_runtime.errors import ConfigError, DataError, ModelError
@@ -114,10 +114,15 @@ def test_similarity_is_a_metric_of_the_suite(tmp_path: Path, encoder: Path) -> N
     assert result.metrics == {"similarity": pytest.approx(1)}
 
 
-def test_a_text_beyond_what_the_encoder_reads_is_cut(encoder: Path) -> None:
-    long = "blue " * 5000
-    (vector,) = Encoder(encoder).embed([long])
-    assert torch.isfinite(vector).all()
+@pytest.mark.parametrize("make", [make_tiny_bert, make_tiny_roberta, make_tiny_t5])
+def test_a_text_beyond_what_the_encoder_reads_is_cut(make: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make(tmp_path / "encoder", TEXTS)
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": 10**30}))
+    long, longer, short = Encoder(folder).embed(["sky " * 3000, "sky " * 5000, "sky"])
+    assert torch.allclose(long, longer, atol=1e-6)
+    assert torch.isfinite(long).all()
+    assert not torch.allclose(long, short, atol=1e-3)
 
 
 def test_an_encoder_that_is_not_there_is_told_before_anything_is_asked(tmp_path: Path) -> None:

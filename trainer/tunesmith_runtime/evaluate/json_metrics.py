@@ -20,7 +20,7 @@ SECONDS = 5.0
 class _Number(NamedTuple):
     """A number by its exact value: a type of its own, because to Python true equals 1."""
 
-    value: Decimal
+    value: Decimal | str
 
 
 def json_valid(answer: str) -> float:
@@ -58,7 +58,7 @@ def fits_schema(schema: dict[str, Any]) -> Callable[[str], float]:
     def fits(answer: str) -> float:
         try:
             return float(validator.is_valid(json.loads(answer, parse_constant=_refuse, parse_int=_whole)))
-        except (ValueError, RecursionError):
+        except (ValueError, ArithmeticError, RecursionError):
             return 0.0
 
     return fits
@@ -68,12 +68,15 @@ def _exact(text: str) -> tuple[Any] | None:
     """Return the JSON value of a text, with exact numbers and in a tuple because null is one; None if it is none."""
     try:
         return (json.loads(text, parse_constant=_refuse, parse_int=_number, parse_float=_number),)
-    except (ValueError, ArithmeticError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 
 def _number(digits: str) -> _Number:
-    return _Number(Decimal(digits))
+    try:
+        return _Number(Decimal(digits))
+    except ArithmeticError:  # an exponent beyond all that there is
+        return _Number(digits)
 
 
 def _whole(digits: str) -> int | float:

@@ -13,6 +13,7 @@ from tunesmith_runtime.evaluate.batching import Batching
 from tunesmith_runtime.evaluate.respondent import Answers
 from tunesmith_runtime.models.lineage import model_digest
 from tunesmith_runtime.models.loading import load_tokenizer
+from tunesmith_runtime.models.positions import learnt_positions
 
 # The longest text that an encoder reads which does not say; the rest of longer ones is not looked at.
 _LONGEST = 512
@@ -31,7 +32,7 @@ class Encoder:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         encoder: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
         self._model = encoder.float().eval().to(self._device)
-        can_read = getattr(model.config, "max_position_embeddings", None) or _LONGEST
+        can_read = learnt_positions(encoder) or getattr(model.config, "max_position_embeddings", None) or _LONGEST
         self._longest = min(int(self._tokenizer.model_max_length), can_read)
 
     @torch.no_grad()
