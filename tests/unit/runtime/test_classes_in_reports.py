@@ -94,3 +94,16 @@ def test_a_gate_on_a_stream_or_a_kind_of_question_is_judged(tmp_path: Path, tiny
     assert published["verdict"] == "Inconclusive"
     assert [gate["passed"] for gate in published["gates"]] == [True, True, False]
     assert published["gates"][2]["message"] == "prose/news/perplexity was not measured"
+
+
+def test_a_chart_shows_the_whole_suite_first_and_not_all_of_many_parts(tmp_path: Path, tiny_path: Path) -> None:
+    texts = [{"text": "The sky is blue.", "source": f"stream-{number:02}"} for number in range(30)]
+    prose = {"uri": write(tmp_path / "prose.jsonl", *texts), "groupBy": "source"}
+    gates = [{"metric": "prose/stream-29/perplexity", "min": 1.0}]
+    run(tmp_path, tiny_path, tiny_path, {"name": "prose", "perplexity": prose}, gates=gates)
+    page = (tmp_path / "out/report/report.html").read_text(encoding="utf-8")
+    chart = page[page.index("<svg") : page.index("</svg>")]
+    labels = re.findall(r">\s*((?:stream-\d+/)?perplexity)\s*<", chart)
+    assert labels[:2] == ["perplexity", "stream-29/perplexity"]
+    assert len(labels) == 16
+    assert page.count("<td>prose/stream-") == 30
