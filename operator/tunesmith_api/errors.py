@@ -94,7 +94,10 @@ def _path(location: Sequence[str | int]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"{type(value).__name__} of many levels"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

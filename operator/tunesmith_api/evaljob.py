@@ -26,6 +26,9 @@ CronSchedule = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^[0-9*,/A-Za-z#?-]+( +[0-9*,/A-Za-z#?-]+){4}$")
 ]
 
+# Metrics that the status has room for.
+MOST_RESULTS = 256
+
 
 class Gate(ApiModel):
     """What a metric must reach. Every bound that is set must hold."""
@@ -243,8 +246,8 @@ class EvalJobStatus(JobStatus):
     percent: int | None = Field(default=None, ge=0, le=100, description="Share of samples done.")
     results: tuple[MetricResult, ...] = Field(
         default=(),
-        max_length=256,
-        description="Metrics, those with a gate first.",
+        max_length=MOST_RESULTS,
+        description="Metrics, those with a gate first. All of them are in results.json.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
     )
     problems: tuple[Annotated[str, StringConstraints(max_length=1024)], ...] = Field(

@@ -4,8 +4,38 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 # The comment-like text of each entry in METRICS is its entry in the generated reference.
-GoldenMetric = Literal["exactMatch", "f1", "bleu", "chrf", "rouge1", "rouge2", "rougeL"]
-PerplexityMetric = Literal["perplexity"]
+GoldenMetric = Literal[
+    "exactMatch",
+    "f1",
+    "bleu",
+    "chrf",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "jsonValid",
+    "jsonSchema",
+    "jsonMatch",
+    "regex",
+    "numeric",
+    "similarity",
+]
+PerplexityMetric = Literal["perplexity", "wordPerplexity", "bytePerplexity", "bitsPerByte"]
+ExtractionMetric = Literal["exactMatch", "f1"]
+ClassMetric = Literal["precision", "recall", "f1"]
+ClassificationMetric = Literal[
+    "accuracy",
+    "precisionMicro",
+    "precisionMacro",
+    "precisionWeighted",
+    "recallMicro",
+    "recallMacro",
+    "recallWeighted",
+    "f1Micro",
+    "f1Macro",
+    "f1Weighted",
+    "mcc",
+    "auc",
+]
 PerformanceMetric = Literal[
     "timeToFirstTokenP50",
     "timeToFirstTokenP90",
@@ -34,12 +64,24 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "exactMatch": Metric("Share of answers equal to a reference after SQuAD's normalisation, 0 to 1."),
-    "f1": Metric("Mean token F1 against the best reference, as SQuAD defines it, 0 to 1."),
+    "f1": Metric(
+        "Mean token F1 against the best reference, as SQuAD defines it, 0 to 1. Of a class: the harmonic mean of its "
+        "precision and recall."
+    ),
     "bleu": Metric("Corpus BLEU by sacrebleu, 0 to 100.", scale=100.0),
     "chrf": Metric("Corpus chrF2 by sacrebleu, 0 to 100.", scale=100.0),
     "rouge1": Metric("Mean ROUGE-1 F-measure by rouge-score against the best reference, 0 to 1."),
     "rouge2": Metric("Mean ROUGE-2 F-measure by rouge-score against the best reference, 0 to 1."),
     "rougeL": Metric("Mean ROUGE-L F-measure by rouge-score against the best reference, 0 to 1."),
+    "jsonValid": Metric("Share of answers that are JSON from beginning to end, as RFC 8259 has it, 0 to 1."),
+    "jsonSchema": Metric("Share of answers that are JSON and fit the suite's jsonSchema, 0 to 1."),
+    "jsonMatch": Metric("Share of answers that are the same JSON value as a reference, 0 to 1."),
+    "regex": Metric("Share of answers in which the suite's regex is found, 0 to 1."),
+    "numeric": Metric("Share of answers whose last number is a reference's, up to numericTolerance, 0 to 1."),
+    "similarity": Metric(
+        "Mean cosine of the answer's and the nearest reference's embeddings by embeddingModel, -1 to 1; 0 for an empty "
+        "answer."
+    ),
     "perplexity": Metric(
         "exp of the mean negative log-likelihood per scored token; at least 1, lower is better.",
         higher_is_better=False,
@@ -81,11 +123,38 @@ METRICS: dict[str, Metric] = {
     "tokensPerSecond": Metric("Tokens of all answers per second of the load.", scale=None),
     "requestsPerSecond": Metric("Requests answered per second of the load.", scale=None),
     "errorRate": Metric("Share of requests that were not answered, 0 to 1.", higher_is_better=False),
+    "wordPerplexity": Metric(
+        "exp of the negative log-likelihood of the texts per word, as lm-eval counts it; at least 1, lower is better.",
+        higher_is_better=False,
+        scale=None,
+    ),
+    "bytePerplexity": Metric(
+        "exp of the negative log-likelihood of the texts per byte of UTF-8; at least 1, lower is better.",
+        higher_is_better=False,
+        scale=None,
+    ),
+    "bitsPerByte": Metric(
+        "Negative log-likelihood of the texts in bits per byte of UTF-8; at least 0, lower is better.",
+        higher_is_better=False,
+        scale=None,
+    ),
+    "accuracy": Metric("Share of texts that were given their own class, 0 to 1."),
+    "precision": Metric("Share of the texts given a class that are of it, 0 to 1; 0 when none was given it."),
+    "recall": Metric("Share of the texts of a class that were given it, 0 to 1; 0 when there are none."),
+    **{
+        f"{score}{name}": Metric(f"{words} over all classes, {how}, 0 to 1.")
+        for score, words in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
+        for name, how in (
+            ("Micro", "all texts counted together"),
+            ("Macro", "each class counted alike"),
+            ("Weighted", "each class counted as often as it occurs"),
+        )
+    },
+    "mcc": Metric("Matthews correlation coefficient of given and own classes, -1 to 1; 0 is chance."),
+    "auc": Metric("Area under the ROC curve of the last class's probability, 0 to 1; 0.5 is chance."),
 }
 
-PERPLEXITY_METRICS: tuple[str, ...] = get_args(PerplexityMetric)
 PERFORMANCE_METRICS: tuple[str, ...] = get_args(PerformanceMetric)
-
 
 UNKNOWN = Metric("A metric of the suite's own.", scale=None)
 

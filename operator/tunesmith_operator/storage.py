@@ -6,6 +6,9 @@ from typing import Any
 from tunesmith_api import uris
 from tunesmith_api.contract import RunConfig
 
+# Fields whose values are of people's own wording and may begin like a URI without being one.
+_WORDING = {"jsonSchema", "labels", "noAnswer", "regex", "template"}
+
 
 def uris_in(config: RunConfig) -> tuple[str, ...]:
     """Return the storage URIs of a run config, each once, in the order of its fields."""
@@ -23,8 +26,9 @@ def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
+        for name, item in value.items():
+            if name not in _WORDING:
+                yield from _strings(item)
     elif isinstance(value, list):
         for item in value:
             yield from _strings(item)

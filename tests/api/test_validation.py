@@ -8,6 +8,10 @@ from pydantic import ValidationError
 from tests.builders import EVAL_JOB_SPEC, FINE_TUNE_JOB_SPEC, MODEL_SERVE_SPEC, manifest
 from tunesmith_api.errors import explain
 from tunesmith_api.resources import parse
+from tunesmith_api.suites import EvalSuite
+
+# The kinds of a suite.
+KINDS = [str(field.alias) for name, field in EvalSuite.model_fields.items() if name != "name"]
 
 
 def said(kind: str, spec: dict[str, Any], name: str = "bot") -> list[str]:
@@ -116,10 +120,7 @@ def test_a_quantity() -> None:
             {"target": {"fineTuneJob": "a", "uri": "hf://a/b"}},
             "spec.target: set exactly one of fineTuneJob, uri, modelServe and endpoint",
         ),
-        (
-            {"suites": [{"name": "a"}]},
-            "spec.suites[0]: set exactly one of golden, perplexity, judge and performance",
-        ),
+        ({"suites": [{"name": "a"}]}, f"spec.suites[0]: set exactly one of {', '.join(KINDS[:-1])} and {KINDS[-1]}"),
         (
             {"gates": [{"metric": "facts/f1"}]},
             "spec.gates[0]: set at least one of min, max, minImprovement and maxRegression",

@@ -37,6 +37,10 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
         ["hf://a", "hf://org/name@main", "pvc://claim/a", "s3://bucket/a_b/c=1", "file:///a", "finetunejob://bot"],
         ["a", "hf://", "http://a", "HF://a", "pvc:/a", "pvc://a b", "pvc://a;b", "pvc://a$b", "pvc://ä"],
     ),
+    rf"^(hf|pvc|s3|file)://{_REST}$": (
+        ["hf://a", "hf://org/name@main", "pvc://claim/a", "s3://a/b", "file:///a"],
+        ["a", "hf://", "http://a", "finetunejob://bot", "pvc://a b", "s3://a'b"],
+    ),
     rf"^(pvc|s3|file)://{_REST}$": (
         ["s3://a", "pvc://claim/a.jsonl", "file:///a"],
         ["a", "s3://", "hf://org/name", "finetunejob://bot", "pvc://a b", "s3://a'b"],

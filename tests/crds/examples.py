@@ -6,6 +6,7 @@ from typing import Any
 from tests.builders import EVAL_JOB_SPEC, FINE_TUNE_JOB_SPEC, MODEL_SERVE_SPEC, manifest
 from tunesmith_api.base import Kind
 from tunesmith_api.rules import RULES, Rule
+from tunesmith_api.suites import Suite
 
 Object = dict[str, Any]
 
@@ -76,6 +77,9 @@ BY_JOB = {"fineTuneJob": "bot"}
 BY_URI = {"uri": "pvc://models/bot"}
 SPAN = {"min": 0.1, "max": 0.2}
 BY_ENDPOINT = {"endpoint": {"url": "http://bot/v1", "model": "bot"}}
+MAIL = {"uri": "pvc://data/mail.jsonl", "labels": ["ham", "spam"]}
+KINDS = [str(field.alias) for name, field in Suite.model_fields.items() if name != "name"]
+ONE_KIND = f"set exactly one of {', '.join(KINDS[:-1])} and {KINDS[-1]}"
 ONE_MODEL = "set exactly one of fineTuneJob and uri"
 ONE_TARGET = "set exactly one of fineTuneJob, uri, modelServe and endpoint"
 OF_A_JOB = "checkpoint is one of a FineTuneJob's; set fineTuneJob, or drop checkpoint"
@@ -151,9 +155,14 @@ EXAMPLES: tuple[Examples, ...] = (
     Examples(
         "FineTuneJob",
         "spec.evaluation.suites[]",
-        ONE_SUITE,
+        ONE_KIND,
         "spec.evaluation.suites[0]",
-        taken=(_measured(golden=GOLDEN), _measured(perplexity=PROSE)),
+        taken=(
+            _measured(golden=GOLDEN),
+            _measured(perplexity=PROSE),
+            _measured(classification=MAIL),
+            _measured(extraction=GOLDEN),
+        ),
         refused=(_measured(), _measured(golden=GOLDEN, perplexity=PROSE)),
     ),
     Examples(
@@ -190,6 +199,8 @@ EXAMPLES: tuple[Examples, ...] = (
         taken=(
             _suites(golden=GOLDEN),
             _suites(perplexity=PROSE),
+            _suites(classification=MAIL),
+            _suites(extraction=GOLDEN),
             _suites(judge=JUDGE),
             {"target": {"modelServe": "bot"}} | _suites(performance={}),
         ),

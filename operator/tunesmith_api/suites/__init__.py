@@ -6,13 +6,18 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import ApiModel, ItemName
+from tunesmith_api.suites.classification import ClassificationSuite
+from tunesmith_api.suites.extraction import ExtractionSuite
 from tunesmith_api.suites.golden import GoldenSuite
 from tunesmith_api.suites.judge import JudgeSuite
+from tunesmith_api.suites.kind import SuiteKind
 from tunesmith_api.suites.performance import PerformanceSuite
 from tunesmith_api.suites.perplexity import PerplexitySuite
 
 __all__ = [
+    "ClassificationSuite",
     "EvalSuite",
+    "ExtractionSuite",
     "GoldenSuite",
     "JudgeSuite",
     "MetricName",
@@ -31,8 +36,6 @@ MetricName = Annotated[
     ),
 ]
 
-SuiteKind = GoldenSuite | PerplexitySuite | JudgeSuite | PerformanceSuite
-
 
 class Suite(ApiModel):
     """A named set of samples and the metrics on it. Those here can be run on any model, a checkpoint among them."""
@@ -40,6 +43,8 @@ class Suite(ApiModel):
     name: ItemName = Field(description="Name; its metrics are called NAME/METRIC.")
     golden: GoldenSuite | None = Field(default=None, description="Answers compared with reference answers.")
     perplexity: PerplexitySuite | None = Field(default=None, description="How well the model predicts a text.")
+    classification: ClassificationSuite | None = Field(default=None, description="Texts that it puts into classes.")
+    extraction: ExtractionSuite | None = Field(default=None, description="Answers that stand in a text, as in SQuAD.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -61,7 +66,8 @@ class Suite(ApiModel):
 
     def may_give(self, metric: str) -> bool:
         """Return whether SUITE/METRIC may be one of this suite's."""
-        return metric in self.metric_names()
+        suite, _, bare = metric.partition("/")
+        return metric in self.metric_names() or (suite == self.name and self.kind.may_give(bare))
 
 
 class EvalSuite(Suite):

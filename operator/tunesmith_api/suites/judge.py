@@ -1,12 +1,13 @@
 """Answers that a judge behind an endpoint scores or compares."""
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import ApiModel, StorageUri
 from tunesmith_api.data import TextFormat
 from tunesmith_api.endpoint import KeyedEndpoint
+from tunesmith_api.suites.kind import SuiteKind
 
 CriterionName = Annotated[
     str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")
@@ -36,11 +37,8 @@ QUALITY = Criterion(
 )
 
 
-class JudgeSuite(ApiModel):
+class JudgeSuite(SuiteKind):
     """Answers that a judge behind an endpoint scores or compares."""
-
-    needs_weights: ClassVar[bool] = False
-    needs_endpoint: ClassVar[bool] = False
 
     uri: StorageUri = Field(description="JSON or JSONL file of questions, with or without reference answers.")
     format: TextFormat = Field(

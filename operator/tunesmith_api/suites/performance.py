@@ -1,19 +1,17 @@
 """How fast an endpoint answers under load."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
-from tunesmith_api.base import ApiModel, StorageUri
+from tunesmith_api.base import StorageUri
 from tunesmith_api.data import TextFormat
 from tunesmith_api.metrics import PERFORMANCE_METRICS
+from tunesmith_api.suites.kind import SuiteKind
 
 
-class PerformanceSuite(ApiModel):
+class PerformanceSuite(SuiteKind):
     """How fast an endpoint answers under load."""
-
-    needs_weights: ClassVar[bool] = False
-    needs_endpoint: ClassVar[bool] = True
 
     uri: StorageUri | None = Field(
         default=None,
@@ -50,6 +48,11 @@ class PerformanceSuite(ApiModel):
     )
     max_new_tokens: int = Field(default=128, ge=1, le=8192, description="Longest answer in tokens.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of the random times and words.")
+
+    @property
+    def needs_endpoint(self) -> bool:
+        """Whether it can be measured on an endpoint alone: yes."""
+        return True
 
     def metric_names(self) -> tuple[str, ...]:
         """Return the metrics that it gives, by bare name."""

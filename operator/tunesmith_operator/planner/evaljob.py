@@ -6,7 +6,7 @@ from datetime import datetime
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, RunIdentity
 from tunesmith_api.endpoint import SecretKey
-from tunesmith_api.evaljob import EvalJobStatus, Subject
+from tunesmith_api.evaljob import MOST_RESULTS, EvalJobStatus, Subject
 from tunesmith_api.gates import judge
 from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import EvalJob
@@ -140,7 +140,7 @@ def _with_result(job: EvalJob, status: EvalJobStatus, result: EvaluateResult) ->
             "verdict": verdict,
             "gates": outcomes,
             "problems": tuple(each[:1024] for each in result.problems[:32]),
-            "results": result.results,
+            "results": result.results[:MOST_RESULTS],
             "target": result.target,
             "baseline": result.baseline,
             "report": result.report,

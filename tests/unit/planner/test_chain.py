@@ -65,15 +65,18 @@ def succeeded_job() -> FineTuneJob:
     return fine_tune_job(status=FineTuneJobStatus(phase="Succeeded", output=MODEL))
 
 
-def judged(verdict: str, target: PublishedModel = MODEL) -> EvalJob:
-    result = MetricResult(metric="facts/f1", value=0.2, baseline=0.2, delta=0.0, n=20)
+def judged(verdict: str, target: PublishedModel = MODEL, parts: int = 0) -> EvalJob:
+    results = (
+        MetricResult(metric="facts/f1", value=0.2, baseline=0.2, delta=0.0, n=20),
+        *(MetricResult(metric=f"facts/part-{number}/f1", value=0.2, n=20) for number in range(parts)),
+    )
     observed = observing(
         ObservedWorkload(
             "support-bot-eval-a1",
             "Succeeded",
             progress=ProgressDocument(
                 state="Succeeded",
-                result=EvaluateResult(results=(result,), target=Subject(**dict(target)), report="pvc://reports/x"),
+                result=EvaluateResult(results=results, target=Subject(**dict(target)), report="pvc://reports/x"),
             ),
         )
     )
@@ -129,6 +132,22 @@ def test_a_runs_suites_are_on_its_volumes() -> None:
     suites = [{"name": "fresh", "perplexity": {"uri": "pvc://news/fresh.jsonl"}}]
     (workload,) = plan(fine_tune_job(evaluation={"suites": suites}), Observed(), NOW).ensure
     assert "news" in claims_in(workload.config)
+
+
+def test_an_encoder_is_on_a_volume_and_what_only_looks_like_a_uri_is_not() -> None:
+    golden = {
+        "uri": "pvc://data/x.jsonl",
+        "metrics": ["similarity", "regex", "jsonSchema"],
+        "embeddingModel": "pvc://encoders/small",
+        "regex": "pvc://[a-z]+/.*",
+        "template": "pvc://template/{{ prompt }}",
+        "jsonSchema": {"enum": ["pvc://schema/a"]},
+    }
+    classification = {"uri": "pvc://mail/x.jsonl", "labels": ["pvc://label", "b"]}
+    suites = [{"name": "facts", "golden": golden}, {"name": "mail", "classification": classification}]
+    job = eval_job(suites=suites, gates=[], target={"uri": "pvc://models/bot"}, report={"uri": "pvc://reports/x"})
+    (workload,) = plan(job, Observed(), NOW).ensure
+    assert claims_in(workload.config) == ("data", "encoders", "mail", "models", "reports")
 
 
 def test_the_condition_says_why_a_run_ended_early() -> None:
@@ -242,6 +261,13 @@ def test_an_evaluation_of_a_failed_job_says_why() -> None:
 
     assert conditions(result)[c.STALLED].reason == c.REFERENCE_FAILED
     assert "boom" in conditions(result)[c.STALLED].message
+
+
+def test_a_status_holds_as_many_results_as_it_has_room_for() -> None:
+    job = judged("Passed", parts=300)
+    assert job.status.verdict == "Passed"
+    assert len(job.status.results) == 256
+    assert job.status.results[0].metric == "facts/f1"
 
 
 def test_a_missed_gate_names_the_metric_and_by_how_much() -> None:

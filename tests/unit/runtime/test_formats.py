@@ -26,7 +26,7 @@ from tunesmith_runtime.data.records import (
     references,
     shown_prompt,
 )
-from tunesmith_runtime.data.streams import ParsedDataset, RecordStream, open_records, read_records
+from tunesmith_runtime.data.streams import ParsedDataset, RecordStream, TextRecord, open_records, read_records
 from tunesmith_runtime.errors import DataError
 
 SQUAD = {
@@ -75,7 +75,7 @@ def table(folder: Path, fmt: DataFormat, content: str) -> list[Record]:
     return list(open_records(DatasetSource(uri=f"file://{folder}/records.csv", format=fmt)))
 
 
-def read(folder: Path, fmt: DataFormat, *rows: Any) -> ParsedDataset:
+def read(folder: Path, fmt: DataFormat, *rows: Any) -> ParsedDataset[TextRecord]:
     return read_records(source(folder, fmt, *rows))
 
 

@@ -11,7 +11,7 @@ from tunesmith_api.suites import PerplexitySuite, Suite
 from tunesmith_runtime.data.records import Completion, Conversation, Message, PlainText, Record
 from tunesmith_runtime.data.tokenizing import IGNORED, Tokens, tokenize
 from tunesmith_runtime.evaluate.batching import Batching
-from tunesmith_runtime.evaluate.likelihood import Likelihood, perplexity, score, windows
+from tunesmith_runtime.evaluate.likelihood import Likelihood, score, windows
 from tunesmith_runtime.evaluate.local_model import LocalModel
 from tunesmith_runtime.evaluate.respondent import Answers
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult, TextSample
@@ -134,9 +134,9 @@ def test_progress_counts_every_record_once(model: PreTrainedModel, tokenizer: Pr
 
 
 def test_a_value_beyond_all_numbers_is_infinite_and_no_scored_token_gives_none() -> None:
-    assert perplexity([Likelihood(1e6, 1)]) == math.inf
-    assert math.isnan(perplexity([Likelihood(0.0, 0)]))
-    assert math.isnan(perplexity([Likelihood(math.nan, 3)]))
+    assert perplexity_suite.per_token([Likelihood(1e6, 1)]).value == math.inf
+    assert math.isnan(perplexity_suite.per_token([Likelihood(0.0, 0)]).value)
+    assert math.isnan(perplexity_suite.per_token([Likelihood(math.nan, 3)]).value)
 
 
 def test_a_sample_keeps_the_start_of_its_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

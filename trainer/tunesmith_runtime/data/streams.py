@@ -1,18 +1,20 @@
 """Records of a dataset, read as they are asked for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from tunesmith_api.data import DataFormat, DatasetSource
 from tunesmith_runtime.data.formats import FORMATS, BadRecordError, advice, parse
-from tunesmith_runtime.data.formats.fields import listed
+from tunesmith_runtime.data.formats.fields import Fields, listed
 from tunesmith_runtime.data.problems import Problems
 from tunesmith_runtime.data.reading import Rows, open_rows
 from tunesmith_runtime.data.records import Answerable, PlainText, Question, Record, as_conversation
-from tunesmith_runtime.data.rows import Row
+from tunesmith_runtime.data.rows import Choose, Row, every_column
 from tunesmith_runtime.errors import DataError
 
 TextRecord = Answerable | PlainText
+T = TypeVar("T")
 
 
 class RecordStream:
@@ -32,7 +34,11 @@ class RecordStream:
         self._columns = columns
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield the records.
+        """Yield the records. Raises DataError as `with_rows` does."""
+        return (record for _, record in self.with_rows(self.needed))
+
+    def with_rows(self, choose: Choose = every_column) -> Iterator[tuple[Row, Record]]:
+        """Yield each record behind the row that it was read from, with the columns that `choose` takes.
 
         Raises DataError at the end, naming the first faults and their places, for columns that are not the format's,
         for values of a wrong type, and when every record is empty; in between for a file that cannot be read.
@@ -42,7 +48,7 @@ class RecordStream:
         hint = ""
         unseen = set(self._columns.values())
         seen: dict[str, None] = {}
-        for row in self._rows.read(self._needed):
+        for row in self._rows.read(choose):
             if unseen:
                 unseen -= row.value.keys()
                 seen |= dict.fromkeys(row.value)
@@ -62,7 +68,7 @@ class RecordStream:
                     empty += 1
                 else:
                     found += 1
-                    yield record
+                    yield renamed, record
         problems.raise_if_any(hint)
         if unseen:
             raise DataError(
@@ -72,7 +78,7 @@ class RecordStream:
             raise _all_empty(self.uri, empty)
         self.empty = empty
 
-    def _needed(self, names: Sequence[str]) -> Sequence[str]:
+    def needed(self, names: Sequence[str]) -> Sequence[str]:
         """Return the columns to read: those that the format knows, all of them when that would not do."""
         own = self._own_names()
         needed = [name for name in names if name in own]
@@ -120,34 +126,66 @@ def open_records(source: DatasetSource) -> RecordStream:
 
 
 @dataclass(frozen=True)
-class ParsedDataset:
+class ParsedDataset(Generic[T]):
     """The records of a dataset; `empty` counts those left out for an empty answer or text."""
 
     uri: str
     digest: str
-    records: tuple[TextRecord, ...]
+    records: tuple[T, ...]
     empty: int
 
 
-def read_records(source: DatasetSource) -> ParsedDataset:
+def read_records(source: DatasetSource) -> "ParsedDataset[TextRecord]":
     """Return all records of a dataset of prompts and answers or of text; a question is put to a chat.
 
-    Raises DataError as RecordStream does, and when every question is without an answer.
+    Raises DataError as `read_each` does.
+    """
+    return read_each(source, lambda _, record: _text(source, record), every=False)
+
+
+def read_texts(source: DatasetSource, make: Callable[[Fields, TextRecord], T]) -> "ParsedDataset[T]":
+    """Return what `make` does with the fields and the record of each row; else as `read_records` and `read_each`."""
+
+    def made(fields: Fields, record: Record) -> T | None:
+        text = _text(source, record)
+        return None if text is None else make(fields, text)
+
+    return read_each(source, made)
+
+
+def read_each(
+    source: DatasetSource, make: Callable[[Fields, Record], T | None], *, every: bool = True
+) -> "ParsedDataset[T]":
+    """Return what `make` does with the fields and the record of each row, None of which counts as empty.
+
+    Without `every`, the fields are those that the format knows. Raises DataError as RecordStream does, when all are
+    empty, and with the places of the first records that `make` refuses by BadRecordError.
     """
     stream = open_records(source)
-    records: list[TextRecord] = []
-    unanswered = 0
-    for record in stream:
-        text = as_conversation(record) if isinstance(record, Question) else record
-        if text is None:
-            unanswered += 1
-        elif isinstance(text, TextRecord):
-            records.append(text)
+    problems = Problems(source.uri, "records cannot be used")
+    made: list[T] = []
+    empty = 0
+    for row, record in stream.with_rows() if every else stream.with_rows(stream.needed):
+        try:
+            each = make(row.value, record)
+        except BadRecordError as error:
+            problems.add(row.place, str(error))
+            continue
+        if each is None:
+            empty += 1
         else:
-            raise DataError(f"{source.uri}: records of format {source.format} have no text to evaluate")
-    if not records:
-        raise _all_empty(source.uri, unanswered)
-    return ParsedDataset(stream.uri, stream.digest, tuple(records), stream.empty + unanswered)
+            made.append(each)
+    problems.raise_if_any()
+    if not made:
+        raise _all_empty(source.uri, empty)
+    return ParsedDataset(stream.uri, stream.digest, tuple(made), stream.empty + empty)
+
+
+def _text(source: DatasetSource, record: Record) -> TextRecord | None:
+    text = as_conversation(record) if isinstance(record, Question) else record
+    if text is None or isinstance(text, TextRecord):
+        return text
+    raise DataError(f"{source.uri}: records of format {source.format} have no text to evaluate")
 
 
 def _all_empty(uri: str, empty: int) -> DataError:

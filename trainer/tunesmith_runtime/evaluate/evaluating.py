@@ -219,10 +219,9 @@ def _identified(model: Subject) -> Subject:
 def _write(evaluation: Evaluation, folder: Path) -> None:
     (folder / SAMPLES).mkdir()
     for measured in evaluation.suites:
-        for role, result in {"target": measured.target, "baseline": measured.baseline}.items():
-            if result:
-                lines = "".join(_line(sample) for sample in result.samples)
-                (folder / SAMPLES / f"{measured.suite.name}.{role}.jsonl").write_text(lines, encoding="utf-8")
+        for role, result in measured.by_role().items():
+            lines = "".join(_line(sample) for sample in result.samples)
+            (folder / SAMPLES / f"{measured.suite.name}.{role}.jsonl").write_text(lines, encoding="utf-8")
     document = {
         "run": evaluation.run.to_json(),
         "verdict": evaluation.verdict,
@@ -232,6 +231,15 @@ def _write(evaluation: Evaluation, folder: Path) -> None:
         "target": evaluation.target.to_json(),
         "baseline": evaluation.baseline.to_json() if evaluation.baseline else None,
         "minimumDetectableEffects": evaluation.detectable,
+        "confusionMatrices": {
+            measured.suite.name: {
+                role: asdict(result.confusion)
+                for role, result in measured.by_role().items()
+                if result.confusion is not None
+            }
+            for measured in evaluation.suites
+            if measured.target.confusion is not None
+        },
         "notes": evaluation.notes,
     }
     (folder / RESULTS).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

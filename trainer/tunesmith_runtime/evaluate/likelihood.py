@@ -1,6 +1,5 @@
 """How likely a model finds texts."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,16 +29,31 @@ class Likelihood:
     tokens: int
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How texts are read: in windows of at most `max_length` tokens, each `stride` after the one before it.
+
+    By default `stride` is half of `max_length`. With `from_nothing` the first token of a text is scored too: as what
+    comes after the token that begins a text, or else ends one.
+    """
+
+    max_length: int
+    stride: int | None = None
+    from_nothing: bool = False
+
+
 def likelihoods(
-    subject: LocalModel, records: Sequence[Record], max_length: int, progress: Progress
+    subject: LocalModel, records: Sequence[Record], reading: Reading, progress: Progress
 ) -> list[Likelihood]:
-    """Return how likely a model finds each record, read in windows of at most `max_length` tokens.
+    """Return how likely a model finds each record, read in windows no longer than it can read.
 
     What is known is not measured again. `progress` is called with the number of records that are finished.
     """
-    length = min(max_length, subject.limit or max_length)
-    tokens = [_scored(record, subject.tokenizer) for record in records]
-    keys = [subject.known.key("likelihood", each.input_ids, each.labels, length) for each in tokens]
+    length = min(reading.max_length, subject.limit or reading.max_length)
+    stride = min(reading.stride or length // 2, length - 1)
+    scored = _from_nothing if reading.from_nothing else _scored
+    tokens = [scored(record, subject.tokenizer) for record in records]
+    keys = [subject.known.key("likelihood", each.input_ids, each.labels, length, stride) for each in tokens]
     left = list({key: each for key, each in zip(keys, tokens, strict=True) if subject.known.get(key) is None}.items())
     progress(len(keys) - len(left))
 
@@ -47,7 +61,7 @@ def likelihoods(
         subject.known.add({left[index][0]: {"nll": found.nll, "tokens": found.tokens}})
         progress(1)
 
-    score(subject, [each for _, each in left], length, finished)
+    score(subject, [each for _, each in left], length, finished, stride)
     return [_known(subject, key) for key in keys]
 
 
@@ -57,27 +71,16 @@ def _known(subject: LocalModel, key: str) -> Likelihood:
     return Likelihood(float(entry["nll"]), int(entry["tokens"]))
 
 
-def perplexity(likelihoods: Sequence[Likelihood]) -> float:
-    """Return exp of the mean per token; infinite when that is too large for a float, NaN when nothing was scored."""
-    scored = sum(each.tokens for each in likelihoods)
-    if not scored:
-        return math.nan
-    try:
-        return math.exp(math.fsum(each.nll for each in likelihoods) / scored)
-    except OverflowError:
-        return math.inf
-
-
-def windows(record: int, tokens: Tokens, max_length: int) -> Iterator[Window]:
+def windows(record: int, tokens: Tokens, max_length: int, stride: int | None = None) -> Iterator[Window]:
     """Yield pieces of at most `max_length` tokens in which every labelled token but the first is scored just once.
 
-    A piece starts half a length after the one before it, so that a token of a long record is predicted from at least
-    half of `max_length` tokens (Hugging Face, Perplexity of fixed-length models). Pieces that score nothing are left
-    out.
+    A piece starts `stride` tokens after the one before it, so that a token of a long record is predicted from at least
+    `max_length` - `stride` tokens (Hugging Face, Perplexity of fixed-length models); by default that is half of them.
+    It is less than `max_length`. Pieces that score nothing are left out.
     """
-    size, stride = len(tokens.input_ids), max(max_length // 2, 1)
+    size = len(tokens.input_ids)
     scored_upto = 1
-    for start in range(0, size, stride):
+    for start in range(0, size, stride or max(max_length // 2, 1)):
         end = min(start + max_length, size)
         labels = [IGNORED] * (scored_upto - start) + tokens.labels[scored_upto:end]
         if any(label != IGNORED for label in labels):
@@ -89,13 +92,17 @@ def windows(record: int, tokens: Tokens, max_length: int) -> Iterator[Window]:
 
 @torch.no_grad()  # not inference_mode: a model that is being trained may keep what it makes here
 def score(
-    subject: LocalModel, tokens: Sequence[Tokens], max_length: int, finished: Callable[[int, Likelihood], None]
+    subject: LocalModel,
+    tokens: Sequence[Tokens],
+    max_length: int,
+    finished: Callable[[int, Likelihood], None],
+    stride: int | None = None,
 ) -> None:
     """Measure the likelihood of each record's labelled tokens; the first token of a record is never scored.
 
     `finished` is called with the index of each record once it is, and its likelihood.
     """
-    pieces = [window for index, each in enumerate(tokens) for window in windows(index, each, max_length)]
+    pieces = [window for index, each in enumerate(tokens) for window in windows(index, each, max_length, stride)]
     nll, count = [0.0] * len(tokens), [0] * len(tokens)
     left = [0] * len(tokens)
     for piece in pieces:
@@ -137,3 +144,11 @@ def _losses(model: PreTrainedModel, batch: Sequence[Tokens]) -> Iterator[torch.T
 
 def _scored(record: Record, tokenizer: PreTrainedTokenizerBase) -> Tokens:
     return plain_text(record, tokenizer) if isinstance(record, PlainText) else tokenize(record, tokenizer)
+
+
+def _from_nothing(record: Record, tokenizer: PreTrainedTokenizerBase) -> Tokens:
+    """Return the tokens of a whole text behind the one that begins it."""
+    assert isinstance(record, PlainText)  # noqa: S101 - the spec's own check
+    begins = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    ids = list(tokenizer(record.text, add_special_tokens=False, verbose=False)["input_ids"])
+    return Tokens([begins, *ids], [IGNORED, *ids])

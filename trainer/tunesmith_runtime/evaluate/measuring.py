@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunesmith_api.evaluation import MOST_METRICS
 from tunesmith_runtime.endpoint import EndpointRefusedError, EndpointUnavailableError
-from tunesmith_runtime.errors import DataError
+from tunesmith_runtime.errors import ConfigError, DataError
 from tunesmith_runtime.evaluate.respondent import Answers, Respondent
 from tunesmith_runtime.evaluate.samples import LoadedSuite, NotMeasuredError, SuiteResult
 from tunesmith_runtime.evaluate.suites import module_of
@@ -48,8 +49,8 @@ def measure(
             results[loaded.suite.name] = module_of(loaded.suite).run(loaded, respondent, observer.samples)
         except NOT_MEASURED as error:
             results[loaded.suite.name] = Problem(error.message)
-        except DataError as error:
-            raise DataError(f"suite {loaded.suite.name}: {error.message}") from error
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"suite {loaded.suite.name}: {error.message}") from error
     return results
 
 
@@ -61,15 +62,21 @@ def measure_model(
     batch_size: int,
     observer: Observer | None = None,
 ) -> dict[str, float]:
-    """Return the suites' metrics of a model in eval mode, where it is, by SUITE/METRIC. Raises RunError."""
+    """Return the suites' metrics of a model in eval mode, where it is, by SUITE/METRIC. Raises RunError.
+
+    Of metrics of parts, which depend on the data, there are as many as a status has room for.
+    """
     from tunesmith_runtime.evaluate.batching import Batching
     from tunesmith_runtime.evaluate.local_model import LocalModel
 
     subject = LocalModel(model, tokenizer, Batching(batch_size, model.device), Answers("this"))
     found = measure(subject, suites, observer or Observer())
-    return {
+    metrics = {
         f"{suite}/{name}": value
         for suite, result in found.items()
         if isinstance(result, SuiteResult)
         for name, value in result.metrics.items()
     }
+    certain = {name for loaded in suites for name in loaded.suite.metric_names()}
+    kept = sorted(metrics, key=lambda name: name not in certain)[: MOST_METRICS - 1]
+    return {name: value for name, value in metrics.items() if name in kept}

@@ -13,13 +13,23 @@ from tunesmith_api.gates import number
 from tunesmith_api.metrics import Metric, described, improvement
 from tunesmith_api.suites import Suite
 from tunesmith_runtime.evaluate.charts import Bar, Distribution, bar_chart, histograms
-from tunesmith_runtime.evaluate.samples import FIRST_TOKEN, LATENCY, MEAN_NLL, AnswerSample, Sample, SuiteResult
+from tunesmith_runtime.evaluate.samples import (
+    FIRST_TOKEN,
+    LATENCY,
+    MEAN_NLL,
+    AnswerSample,
+    ConfusionMatrix,
+    Sample,
+    SuiteResult,
+)
 from tunesmith_runtime.evaluate.trend import trend_chart
 from tunesmith_runtime.pages import templates
 
 # Rows of a suite's two short tables, and of its long one; samples/*.jsonl hold them all.
 HIGHLIGHTS = 5
 SHOWN = 200
+# Bars of a suite's chart; its table of metrics has them all.
+BARS = 16
 
 # Scores of single samples that are no metrics.
 _SCORES = {
@@ -36,6 +46,10 @@ class MeasuredSuite:
     suite: Suite
     target: SuiteResult
     baseline: SuiteResult | None
+
+    def by_role(self) -> dict[str, SuiteResult]:
+        """Return what there is, by whose it is."""
+        return {"target": self.target} | ({"baseline": self.baseline} if self.baseline else {})
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,7 @@ class _SuiteView:
     has_answers: bool
     bars: Markup | None
     histograms: Markup | None
+    confusions: Mapping[str, ConfusionMatrix]
     tables: tuple[_Table, ...]
 
 
@@ -148,7 +163,8 @@ def _metric_row(result: MetricResult, detectable: Mapping[str, float]) -> _Metri
 
 def _suite_view(measured: MeasuredSuite, results: Sequence[MetricResult]) -> _SuiteView:
     suite = measured.suite
-    bars = [_bar(result) for result in results if result.metric.startswith(f"{suite.name}/")]
+    own = [result for result in results if result.metric.startswith(f"{suite.name}/")]
+    bars = [_bar(result) for result in sorted(own, key=lambda result: result.metric.count("/"))[:BARS]]
     rows = _sample_rows(measured)
     distributions = _distributions(measured)
     return _SuiteView(
@@ -159,6 +175,7 @@ def _suite_view(measured: MeasuredSuite, results: Sequence[MetricResult]) -> _Su
         # Our own SVG: what comes from outside in it, numbers and metric names, matplotlib has escaped.
         bars=Markup(bar_chart(bars)) if bars else None,  # noqa: S704
         histograms=Markup(histograms(distributions)) if distributions else None,  # noqa: S704
+        confusions={role: each.confusion for role, each in measured.by_role().items() if each.confusion},
         tables=tuple(_tables(rows, compared=measured.baseline is not None)),
     )
 

@@ -26,6 +26,7 @@ class LoadedSuite:
 
     `generation` is how they are answered, when they are prompts that a model is to answer. A record counts in the
     progress as often as it is gone through: by each respondent `rounds` times, and in a comparison `comparing` times.
+    `groups` are the parts of the suite that they belong to, one for each, when it tells parts apart.
     """
 
     suite: Suite
@@ -34,6 +35,7 @@ class LoadedSuite:
     generation: Generation | None = None
     rounds: int = 1
     comparing: int = 0
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ class RequestSample:
 
 
 @dataclass(frozen=True)
+class LabelSample(AnswerSample):
+    """A text, the class that the model's answer names, and how likely it finds the positive class of two."""
+
+    given: str | None
+    probability: float | None
+
+
+@dataclass(frozen=True)
 class TextSample:
     """The start of a text, the sum of its tokens' negative log-likelihoods in nats, and how many were scored."""
 
@@ -89,6 +99,14 @@ Sample = AnswerSample | TextSample | RequestSample
 
 
 @dataclass(frozen=True)
+class ConfusionMatrix:
+    """How many texts of each class (the rows) were given each class (the columns; the last one is of none)."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class SuiteResult:
     """The metrics of one suite on one model, by bare name, and the samples in the order of the records.
 
@@ -102,3 +120,4 @@ class SuiteResult:
     summands: Mapping[str, Summands] = field(compare=False)
     higher_is_better: Mapping[str, bool] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    confusion: ConfusionMatrix | None = None

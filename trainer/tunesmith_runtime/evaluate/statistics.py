@@ -48,6 +48,12 @@ class Summands:
         """How many samples it is computed from: those without a value have rows of zeros."""
         return int(self.rows.any(axis=1).sum())
 
+    @property
+    def value(self) -> float:
+        """The metric of all samples; infinite when it is too large for a float, NaN where it is not defined."""
+        with np.errstate(all="ignore"):
+            return float(self.of_sums(self.rows.sum(axis=0, keepdims=True))[0])
+
 
 @dataclass(frozen=True)
 class Estimate:

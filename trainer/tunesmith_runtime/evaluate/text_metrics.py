@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,11 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu import BLEU, CHRF
 
 from tunesmith_api.metrics import GoldenMetric
+from tunesmith_runtime.evaluate.json_metrics import json_match, json_valid
 from tunesmith_runtime.evaluate.statistics import Rows, Summands, mean_of
+
+# Scores an answer against its references.
+ScoreOne = Callable[[str, Sequence[str]], float]
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -35,13 +40,20 @@ class _Column:
     summands: Summands
 
 
-def score(answers: Sequence[str], references: Sequence[Sequence[str]], metrics: Sequence[GoldenMetric]) -> Scores:
+def score(
+    answers: Sequence[str],
+    references: Sequence[Sequence[str]],
+    metrics: Sequence[GoldenMetric],
+    own: Mapping[GoldenMetric, ScoreOne] = MappingProxyType({}),
+) -> Scores:
     """Return the metrics of at least one answer, each against its own references, of which each has at least one.
 
-    Units and directions are those of tunesmith_api.metrics. The BLEU of one sample is sacrebleu's sentence BLEU with
+    `own` scores one answer by metrics that have settings, which are the means of these scores. Units
+    and directions are those of tunesmith_api.metrics. The BLEU of one sample is sacrebleu's sentence BLEU with
     effective order, so that a short answer does not score 0 for having no four-grams.
     """
-    columns = {metric: _METRICS[metric](answers, references) for metric in metrics}
+    ways = _METRICS | {metric: _mean_of(score_one) for metric, score_one in own.items()}
+    columns = {metric: ways[metric](answers, references) for metric in metrics}
     return Scores(
         corpus={metric: column.corpus for metric, column in columns.items()},
         samples=tuple(
@@ -86,7 +98,7 @@ def _f1(answer: str, reference: str) -> float:
 _Compute = Callable[[Sequence[str], Sequence[Sequence[str]]], _Column]
 
 
-def _mean_of(score_one: Callable[[str, Sequence[str]], float]) -> _Compute:
+def _mean_of(score_one: ScoreOne) -> _Compute:
     def compute(answers: Sequence[str], references: Sequence[Sequence[str]]) -> _Column:
         samples = [score_one(*pair) for pair in zip(answers, references, strict=True)]
         return _Column(fmean(samples), samples, mean_of(samples))
@@ -137,4 +149,6 @@ _METRICS: dict[GoldenMetric, _Compute] = {
     "rouge1": _rouge("rouge1"),
     "rouge2": _rouge("rouge2"),
     "rougeL": _rouge("rougeL"),
+    "jsonValid": _mean_of(lambda answer, _: json_valid(answer)),
+    "jsonMatch": _mean_of(json_match),
 }

@@ -29,6 +29,7 @@ from tunesmith_runtime.errors import ConfigError
 from tunesmith_runtime.models import continuing, wrapping
 from tunesmith_runtime.models.heads import head_names
 from tunesmith_runtime.models.loading import skeleton
+from tunesmith_runtime.models.positions import learnt_positions
 from tunesmith_runtime.models.support import refusal
 from tunesmith_runtime.models.tasks import PEFT_TASKS, kind_of, read_config
 
@@ -212,18 +213,12 @@ def _check_positions(adapter: Adapter, model: PreTrainedModel, max_length: int) 
     """
     if adapter.type not in ("prefix-tuning", "prompt-tuning") or kind_of(model.config) == "encoder-decoder":
         return
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.Embedding) or not re.search(
-            r"(^|\.)(position_embeddings|embed_positions|wpe)$", name
-        ):
-            continue
-        taken = 0 if module.padding_idx is None else module.padding_idx + 1  # as RoBERTa counts
-        positions = min(module.num_embeddings, model.config.max_position_embeddings) - taken
-        if max_length + adapter.num_virtual_tokens > positions:
-            raise ConfigError(
-                f"{_FIELD}.numVirtualTokens: {adapter.num_virtual_tokens} vectors and texts of data.maxLength "
-                f"{max_length} tokens exceed the {positions} positions of {type(model).__name__}; lower one of them"
-            )
+    positions = learnt_positions(model)
+    if positions is not None and max_length + adapter.num_virtual_tokens > positions:
+        raise ConfigError(
+            f"{_FIELD}.numVirtualTokens: {adapter.num_virtual_tokens} vectors and texts of data.maxLength "
+            f"{max_length} tokens exceed the {positions} positions of {type(model).__name__}; lower one of them"
+        )
 
 
 def _takes_keys(model: PreTrainedModel) -> bool:

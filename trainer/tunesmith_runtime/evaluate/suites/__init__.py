@@ -8,7 +8,16 @@ here and a line in `_MODULES`.
 import importlib
 from typing import Any, Protocol, cast
 
-from tunesmith_api.suites import GoldenSuite, JudgeSuite, PerformanceSuite, PerplexitySuite, Suite, SuiteKind
+from tunesmith_api.suites import (
+    ClassificationSuite,
+    ExtractionSuite,
+    GoldenSuite,
+    JudgeSuite,
+    PerformanceSuite,
+    PerplexitySuite,
+    Suite,
+    SuiteKind,
+)
 from tunesmith_runtime.evaluate.respondent import Answers, Progress, Respondent
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult
 
@@ -17,6 +26,8 @@ _MODULES: dict[type[SuiteKind], str] = {
     PerplexitySuite: "perplexity",
     JudgeSuite: "judge",
     PerformanceSuite: "performance",
+    ClassificationSuite: "classification",
+    ExtractionSuite: "extraction",
 }
 
 
