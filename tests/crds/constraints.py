@@ -211,7 +211,9 @@ def _format(field: Field, keyword: str) -> Iterator[Constraint]:
 def _enum(field: Field, keyword: str) -> Iterator[Constraint]:
     values = field.schema[keyword]
     strange = [max(values) + 1, min(values) - 1] if field.schema["type"] == "integer" else ["strange", ""]
-    yield Constraint(field, keyword, values, strange, "Unsupported value")
+    # Of a set, the other items are taken already.
+    others = place_of(field).beside() if field.path[-1] == ITEM else []
+    yield Constraint(field, keyword, [each for each in values if each not in others], strange, "Unsupported value")
 
 
 def _min_items(field: Field, keyword: str) -> Iterator[Constraint]:

@@ -73,6 +73,11 @@ class Place:
     def value(self) -> Any:
         return _at(self.resource, self.steps)
 
+    def beside(self) -> list[Any]:
+        """Return the other items of the list that it is an item of."""
+        items = _at(self.resource, self.steps[:-1])
+        return [each for index, each in enumerate(items) if index != self.steps[-1]]
+
     def holding(self, value: Any) -> Object:
         """Return the resource with another value in this place, or with none."""
         changed = copy.deepcopy(self.resource)
