@@ -4,9 +4,35 @@ import json
 from pathlib import Path
 
 from tests.builders import manifest
-from tests.cluster.cluster import Cluster, Namespace, eventually
+from tests.cluster.cluster import STANDIN_IMAGE, Cluster, Namespace, Object, eventually
 from tests.cluster.work import evaluation, job, server
 
+SECRET = "sk-of-the-judge"
+# A judge that answers every other request only, and wants a key.
+JUDGE = """
+import http.server, itertools, json, os
+
+requests = itertools.count()
+
+class Judge(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Authorization"] != "Bearer " + os.environ["KEY"]:
+            return self.answer(401, {"error": {"message": "who are you?"}})
+        if next(requests) % 2 == 0:
+            return self.answer(503, {"error": {"message": "I am busy"}})
+        self.answer(200, {"choices": [{"message": {"role": "assistant", "content": "7"}}]})
+
+    def answer(self, code, body):
+        body = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Judge).serve_forever()
+"""
 QUESTIONS = ["How are you?", "Wie geht es dir?", "How are you?", "What is the weather like?"]
 
 
@@ -79,3 +105,73 @@ def test_each_checkpoint_is_evaluated_while_the_job_trains(operator: Cluster, na
     assert steps[-1] == 10
     assert len(steps) >= 2, "it does not wait for the end of training"
     assert status["verdict"] == "Passed"
+
+
+def test_a_judge_that_errs_half_of_the_time_is_asked_again_or_leaves_the_verdict_open(
+    operator: Cluster, namespace: Namespace, tmp_path: Path
+) -> None:
+    for claim in ("data", "reports"):
+        namespace.claim(claim)
+    shelf = namespace.shelf("data", "reports")
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps({"text": each}) + "\n" for each in QUESTIONS))
+    shelf.put(tmp_path, "data")
+    namespace.apply(*judge(), job(), server(gate=None))
+    namespace.await_condition("ModelServe", "bot", "Ready", seconds=120)
+    namespace.kubectl("wait", "--for=condition=Ready", "pod/judge", "--timeout=60s")
+
+    def asked(name: str, retries: int, key: str = "good") -> Object:
+        endpoint = {
+            "url": "http://judge:8000/v1",
+            "model": "wise",
+            "maxRetries": retries,
+            "apiKeySecretRef": {"name": "judge", "key": key},
+        }
+        suite = {"uri": "pvc://data/questions.jsonl", "format": "text", "endpoint": endpoint}
+        spec = {
+            "target": {"modelServe": "bot"},
+            "suites": [{"name": "talk", "judge": suite}],
+            "gates": [{"metric": "talk/score", "min": 5}],
+            "report": {"uri": f"pvc://reports/{name}"},
+        }
+        return manifest("EvalJob", name, spec, namespace.name)
+
+    namespace.apply(asked("patient", retries=8), asked("hasty", retries=0), asked("stranger", retries=0, key="bad"))
+
+    for name in ("patient", "hasty", "stranger"):
+        namespace.await_condition("EvalJob", name, "Succeeded", seconds=180)
+    patient = namespace.status("EvalJob", "patient")
+    assert (patient["verdict"], patient["results"][0]["value"]) == ("Passed", 7)
+    hasty = namespace.status("EvalJob", "hasty")
+    assert hasty["verdict"] == "Inconclusive"
+    assert "I am busy" in hasty["problems"][0]
+    assert "talk/score was not measured" in hasty["gates"][0]["message"]
+    stranger = namespace.status("EvalJob", "stranger")
+    assert stranger["verdict"] == "Inconclusive"
+    assert "check the key bad of Secret judge" in stranger["problems"][0]
+    # No word of the key, in what is kept and in what is said.
+    assert SECRET not in json.dumps([patient, hasty, stranger])
+    assert SECRET not in shelf.run("sh", "-c", "cat /volumes/reports/*/results.json /volumes/reports/*-answers/*")
+
+
+def judge() -> list[Object]:
+    """Return the judge with its Service, and a Secret with its key and a wrong one."""
+    container = {
+        "name": "judge",
+        "image": STANDIN_IMAGE,
+        "command": ["python", "-c", JUDGE],
+        "env": [{"name": "KEY", "value": SECRET}],
+        "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
+    }
+    meta = {"name": "judge", "labels": {"app": "judge"}}
+    pod = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+    service = {"selector": {"app": "judge"}, "ports": [{"port": 8000}]}
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "judge"}, "spec": service},
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "judge"},
+            "stringData": {"good": SECRET, "bad": "wrong"},
+        },
+    ]
