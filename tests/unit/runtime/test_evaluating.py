@@ -130,7 +130,9 @@ def test_target_and_baseline_are_measured_judged_and_published(
     summary = json.loads((folder / "results.json").read_text())
     assert summary["verdict"] == "Failed"
     assert summary["results"] == [each.to_json() for each in result.results]
-    assert summary["minimumDetectableEffects"].keys() == metrics.keys()
+    # The target has all answers right and the baseline none: there is no spread to tell an effect from.
+    assert "texts/perplexity" in summary["minimumDetectableEffects"]
+    assert "qa/f1" not in summary["minimumDetectableEffects"]
     first = lines(folder / "samples/qa.target.jsonl")[0]
     assert first == {
         "index": 0,
@@ -163,6 +165,7 @@ def test_the_report_says_it_all_and_loads_nothing(
         "Detectable",
         "Worst",
         "Most improved",
+        "Most worsened",
         "All samples",
         "texts: 1 of 3 records left out for an empty answer or text.",
     ):

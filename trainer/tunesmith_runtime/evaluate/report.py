@@ -251,7 +251,11 @@ def _tables(rows: Sequence[_SampleRow], *, compared: bool) -> list[_Table]:
     tables = [_Table("Worst", tuple(worst), open=True)]
     if compared:
         improved = sorted((row for row in rows if row.gain > 0), key=lambda row: -row.gain)[:HIGHLIGHTS]
-        tables.append(_Table("Most improved", tuple(improved), open=True))
+        worsened = sorted((row for row in rows if row.gain < 0), key=lambda row: row.gain)[:HIGHLIGHTS]
+        tables += [
+            _Table("Most improved", tuple(improved), open=True),
+            _Table("Most worsened", tuple(worsened), open=True),
+        ]
     title = "All samples" if len(rows) <= SHOWN else f"The first {SHOWN} of {len(rows)} samples"
     return [table for table in (*tables, _Table(title, tuple(rows[:SHOWN]), open=False)) if table.rows]
 

@@ -203,10 +203,9 @@ def _detectable(target: Summands, baseline: Summands) -> float | None:
         for size in _batches(DRAWS // 5):
             weights = rng.multinomial(samples, np.full(samples, 1 / samples), size)
             differences.append(target.of_sums(weights @ target.rows) - baseline.of_sums(weights @ baseline.rows))
-    found = np.concatenate(differences)
-    if not np.isfinite(found).all():
+        spread = float(np.concatenate(differences).std(ddof=1))
+    if not math.isfinite(spread) or spread == 0:  # of samples that are all alike nothing can be foretold
         return None
-    spread = float(found.std(ddof=1))
     return float((norm.ppf(1 - LEVEL / 2) + norm.ppf(POWER)) * spread)
 
 
