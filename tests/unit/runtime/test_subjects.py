@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 
 from tunesmith_api.endpoint import KeyedEndpoint
 from tunesmith_api.evaljob import Subject
@@ -13,6 +13,7 @@ from tunesmith_runtime.errors import ModelError
 from tunesmith_runtime.evaluate import subjects
 from tunesmith_runtime.evaluate.local_model import LocalModel
 from tunesmith_runtime.evaluate.respondent import Answers, Generation
+from tunesmith_runtime.models import wrapping
 from tunesmith_runtime.models.loading import load_causal_lm
 
 GREEDY = Generation(max_new_tokens=6)
@@ -24,7 +25,7 @@ def adapter_path(tiny_path: Path, tmp_path: Path) -> Path:
     """An adapter that changes what the tiny model says."""
     torch.manual_seed(1)
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-    get_peft_model(load_causal_lm(tiny_path), config).save_pretrained(tmp_path / "checkpoint-10")
+    wrapping.wrap(load_causal_lm(tiny_path), config).save_pretrained(tmp_path / "checkpoint-10")
     return tmp_path / "checkpoint-10"
 
 
