@@ -7,9 +7,19 @@ from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import ApiModel, ItemName
 from tunesmith_api.suites.golden import GoldenSuite
+from tunesmith_api.suites.harness import HarnessSuite, InlineTask
 from tunesmith_api.suites.perplexity import PerplexitySuite
 
-__all__ = ["GoldenSuite", "MetricName", "PerplexitySuite", "Suite", "SuiteKind", "check_names"]
+__all__ = [
+    "GoldenSuite",
+    "HarnessSuite",
+    "InlineTask",
+    "MetricName",
+    "PerplexitySuite",
+    "Suite",
+    "SuiteKind",
+    "check_names",
+]
 
 # SUITE/METRIC, or SUITE/PART/METRIC for a task or a class of the suite.
 MetricName = Annotated[
@@ -19,7 +29,7 @@ MetricName = Annotated[
     ),
 ]
 
-SuiteKind = GoldenSuite | PerplexitySuite
+SuiteKind = GoldenSuite | PerplexitySuite | HarnessSuite
 
 
 class Suite(ApiModel):
@@ -28,6 +38,7 @@ class Suite(ApiModel):
     name: ItemName = Field(description="Name; its metrics are called NAME/METRIC.")
     golden: GoldenSuite | None = Field(default=None, description="Answers compared with reference answers.")
     perplexity: PerplexitySuite | None = Field(default=None, description="How well the model predicts a text.")
+    harness: HarnessSuite | None = Field(default=None, description="Tasks of lm-evaluation-harness.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -47,8 +58,15 @@ class Suite(ApiModel):
         """Return the metrics that this suite gives for sure, as SUITE/METRIC."""
         return tuple(f"{self.name}/{name}" for name in self.kind.metric_names())
 
+    def listed_metrics(self) -> tuple[str, ...]:
+        """Return what a message says that it gives: its metrics, or their form where only the runtime knows them."""
+        return self.metric_names() or (f"{self.name}/TASK/METRIC",)
+
     def may_give(self, metric: str) -> bool:
         """Return whether SUITE/METRIC may be one of this suite's."""
+        suite, _, bare = metric.partition("/")
+        if isinstance(self.kind, HarnessSuite):
+            return suite == self.name and self.kind.may_give(bare)
         return metric in self.metric_names()
 
 

@@ -1,8 +1,9 @@
 """A model behind an endpoint answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tunesmith_runtime.data.records import Answerable, Completion
@@ -35,19 +36,27 @@ class EndpointModel:
             if self.known.get(key) is None
         }
         progress(len(keys) - len(asked))
+        asks = {key: partial(self._ask, index, prompt, generation) for key, (index, prompt) in asked.items()}
+        self.ask_all(asks, lambda _: progress(1))
+        return [str((self.known.get(key) or {})["answer"]) for key in keys]
+
+    def ask_all(self, asks: Mapping[str, Callable[[], str]], answered: Callable[[str], None]) -> None:
+        """Call each of `asks`, several at a time, and keep the answers under their keys, at once and in any case.
+
+        `answered` is called with each key. Raises what one of them raises first.
+        """
         with ThreadPoolExecutor(self.endpoint.spec.max_concurrency, "answer") as pool:
-            waiting = {pool.submit(self._ask, index, prompt, generation): key for key, (index, prompt) in asked.items()}
+            waiting = {pool.submit(ask): key for key, ask in asks.items()}
             try:
                 for done in as_completed(waiting):
                     self.known.add({waiting[done]: {"answer": done.result()}})
-                    progress(1)
+                    answered(waiting[done])
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for each, key in waiting.items():
                     if not each.cancelled() and each.exception() is None:
                         self.known.add({key: {"answer": each.result()}})
                 raise
-        return [str((self.known.get(key) or {})["answer"]) for key in keys]
 
     def _ask(self, index: int, prompt: Any, generation: Generation) -> str:
         options: dict[str, Any] = {"max_tokens": generation.max_new_tokens, "temperature": generation.temperature}

@@ -157,7 +157,7 @@ def _judged(
                     baseline=base,
                     delta=None if base is None else value - base,
                     higher_is_better=measured.target.higher_is_better.get(metric),
-                    n=len(ours.rows) if ours else len(measured.target.samples),
+                    n=len(ours.rows) if ours else measured.target.counts.get(metric, len(measured.target.samples)),
                     stderr=sure.stderr if sure else None,
                     ci95=(sure.low, sure.high) if sure else None,
                 )

@@ -8,13 +8,14 @@ here and a line in `_MODULES`.
 import importlib
 from typing import Protocol, cast
 
-from tunesmith_api.suites import GoldenSuite, PerplexitySuite, Suite, SuiteKind
+from tunesmith_api.suites import GoldenSuite, HarnessSuite, PerplexitySuite, Suite, SuiteKind
 from tunesmith_runtime.evaluate.respondent import Progress, Respondent
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult
 
 _MODULES: dict[type[SuiteKind], str] = {
     GoldenSuite: "golden",
     PerplexitySuite: "perplexity",
+    HarnessSuite: "harness",
 }
 
 
