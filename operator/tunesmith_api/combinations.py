@@ -291,6 +291,13 @@ def _suites(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
         yield Refusal("evaluation.suites", f"are for task causal-lm, and model.task is {task}; drop them")
     elif labelled:
         yield Refusal("evaluation.suites", f"ask a model that writes, and {labelled[0]} makes a classifier; drop them")
+    for number, suite in enumerate(spec.evaluation.suites if spec.evaluation else ()):
+        if suite.harness:
+            # A task may give more metrics than the job's status has room for, and has directions of its own.
+            yield Refusal(
+                f"evaluation.suites[{number}].harness",
+                "is for an EvalJob, whose target may be a checkpoint of this job; put it there",
+            )
 
 
 def _tuning(spec: "FineTuneJobSpec") -> Iterator[Refusal]:

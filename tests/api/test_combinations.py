@@ -359,6 +359,13 @@ def test_suites_that_the_trained_model_cannot_answer() -> None:
     ]
 
 
+def test_harness_tasks_are_for_an_eval_job() -> None:
+    assert refused(evaluation={"suites": [FRESH, {"name": "general", "harness": {"tasks": ["mmlu"]}}]}) == [
+        "spec.evaluation.suites[1].harness: is for an EvalJob, whose target may be a checkpoint of this job; put it "
+        "there"
+    ]
+
+
 def test_suites_that_cannot_be_told_apart_or_counted_or_run_between_steps() -> None:
     assert refused(evaluation={"suites": [FRESH, FRESH]}) == [
         "spec.evaluation: suites has more than one suite named fresh"

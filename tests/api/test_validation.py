@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from tests.builders import EVAL_JOB_SPEC, FINE_TUNE_JOB_SPEC, MODEL_SERVE_SPEC, manifest
 from tunesmith_api.errors import explain
-from tunesmith_api.resources import parse
+from tunesmith_api.resources import EvalJob, parse
 
 
 def said(kind: str, spec: dict[str, Any], name: str = "bot") -> list[str]:
@@ -116,7 +116,7 @@ def test_a_quantity() -> None:
             {"target": {"fineTuneJob": "a", "uri": "hf://a/b"}},
             "spec.target: set exactly one of fineTuneJob and uri",
         ),
-        ({"suites": [{"name": "a"}]}, "spec.suites[0]: set exactly one of golden and perplexity"),
+        ({"suites": [{"name": "a"}]}, "spec.suites[0]: set exactly one of golden, perplexity and harness"),
         (
             {"gates": [{"metric": "facts/f1"}]},
             "spec.gates[0]: set at least one of min, max and minImprovement",
@@ -147,10 +147,33 @@ def test_a_quantity() -> None:
             "spec: suites has more than one suite named a",
         ),
         ({"suites": []}, "spec.suites: has 0 items; it needs at least 1"),
+        (
+            {"suites": [{"name": "a", "harness": {"tasks": []}}]},
+            "spec.suites[0].harness.tasks: has 0 items; it needs at least 1",
+        ),
+        (
+            {"suites": [{"name": "a", "harness": {"tasks": ["mmlu", "mmlu"]}}]},
+            "spec.suites[0].harness: tasks names mmlu more than once",
+        ),
+        (
+            {
+                "suites": [{"name": "a", "harness": {"tasks": ["mmlu"]}}],
+                "gates": [{"metric": "a/acc", "min": 1}],
+            },
+            "spec: every gate must be on a metric that one of the suites gives; a/acc is not among a/TASK/METRIC",
+        ),
     ],
 )
 def test_rules_across_fields(changes: dict[str, Any], sentence: str) -> None:
     assert evaluating(**changes) == [sentence]
+
+
+def test_a_gate_may_be_on_any_task_of_a_harness_suite() -> None:
+    suites = [{"name": "a", "harness": {"tasks": ["mmlu"]}}]
+    gates = [{"metric": "a/mmlu_anatomy/acc", "min": 0.5}]
+    job = parse(manifest("EvalJob", "bot", {**EVAL_JOB_SPEC, "suites": suites, "gates": gates}))
+    assert isinstance(job, EvalJob)
+    assert [gate.metric for gate in job.spec.gates] == ["a/mmlu_anatomy/acc"]
 
 
 def test_validation_data_has_one_source() -> None:

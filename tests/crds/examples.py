@@ -71,6 +71,7 @@ def _gated(*gates: Object, **changes: Any) -> Object:
 HELD_OUT = {"uri": "pvc://data/heldout.jsonl", "format": "messages"}
 GOLDEN = {"uri": "pvc://data/heldout.jsonl"}
 PROSE = {"uri": "pvc://data/prose.jsonl"}
+TASKS = {"tasks": ["mmlu"]}
 BY_JOB = {"fineTuneJob": "bot"}
 BY_URI = {"uri": "pvc://models/bot"}
 SPAN = {"min": 0.1, "max": 0.2}
@@ -112,9 +113,9 @@ EXAMPLES: tuple[Examples, ...] = (
     Examples(
         "FineTuneJob",
         "spec.evaluation.suites[]",
-        "set exactly one of golden and perplexity",
+        "set exactly one of golden, perplexity and harness",
         "spec.evaluation.suites[0]",
-        taken=(_measured(golden=GOLDEN), _measured(perplexity=PROSE)),
+        taken=(_measured(golden=GOLDEN), _measured(perplexity=PROSE), _measured(harness=TASKS)),
         refused=(_measured(), _measured(golden=GOLDEN, perplexity=PROSE)),
     ),
     Examples(
@@ -144,9 +145,9 @@ EXAMPLES: tuple[Examples, ...] = (
     Examples(
         "EvalJob",
         "spec.suites[]",
-        "set exactly one of golden and perplexity",
+        "set exactly one of golden, perplexity and harness",
         "spec.suites[0]",
-        taken=(_suites(golden=GOLDEN), _suites(perplexity=PROSE)),
+        taken=(_suites(golden=GOLDEN), _suites(perplexity=PROSE), _suites(harness=TASKS)),
         refused=(_suites(), _suites(golden=GOLDEN, perplexity=PROSE)),
     ),
     Examples(
@@ -182,6 +183,7 @@ EXAMPLES: tuple[Examples, ...] = (
             _gated({"metric": "facts/exactMatch", "min": 0.5}, {"metric": "facts/f1", "min": 0.5}),
             _gated({"metric": "facts/bleu", "min": 0.5}, **_suites(golden=GOLDEN | {"metrics": ["bleu"]})),
             _gated({"metric": "facts/perplexity", "max": 9}, **_suites(perplexity=PROSE)),
+            _gated({"metric": "facts/mmlu/acc", "min": 0.5}, **_suites(harness=TASKS)),
             _gated(
                 {"metric": "b/perplexity", "max": 9},
                 {"metric": "a/f1", "min": 0.5},

@@ -1,11 +1,11 @@
 """Valid resources that together contain every field of the API, for tests to break one thing at a time."""
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
 from tests.builders import manifest
 from tunesmith_api.base import Kind
-from tunesmith_api.metrics import METRICS
+from tunesmith_api.metrics import GoldenMetric
 
 Object = dict[str, Any]
 
@@ -290,6 +290,18 @@ _VALIDATED: Object = _FINE_TUNE_JOB | {
     "method": {"type": "sft", "adapter": {"type": "lora", "loadIn4bit": True}},
     "deepspeed": {"zeroStage": 2},
 }
+_HARNESS: Object = {
+    "name": "general",
+    "harness": {
+        "tasks": ["capitals"],
+        "numFewshot": 2,
+        "limit": 100,
+        "applyChatTemplate": True,
+        "systemInstruction": "Be brief.",
+        "taskUris": ["pvc://data/tasks"],
+        "inlineTasks": [{"name": "capitals", "config": {"dataset_path": "json", "output_type": "multiple_choice"}}],
+    },
+}
 _MEASURED: Object = {
     "model": {"uri": "pvc://models/base"},
     "data": {"train": [{"name": "tickets", "uri": "pvc://data/train.jsonl", "format": "messages"}]},
@@ -305,6 +317,7 @@ _MEASURED: Object = {
                 },
             },
             {"name": "fresh", "perplexity": {"uri": "pvc://data/news.jsonl", "format": "text", "maxLength": 512}},
+            _HARNESS,
         ],
         "parallel": True,
         "earlyStopping": {"metric": "facts/f1", "patience": 2, "minDelta": 0.5},
@@ -466,6 +479,7 @@ _EVAL_JOB: Object = RUN | {
             },
         },
         {"name": "prose", "perplexity": {"uri": "pvc://data/prose.jsonl", "format": "text", "maxLength": 512}},
+        _HARNESS,
     ],
     "batchSize": 4,
     "report": {"uri": "pvc://reports/bot"},
@@ -473,7 +487,7 @@ _EVAL_JOB: Object = RUN | {
 }
 _BY_URI: Object = _EVAL_JOB | {"target": {"uri": "pvc://models/bot"}, "baseline": {"uri": "hf://org/base@main"}}
 # So many metrics that spec.gates can be filled.
-GOLDEN_METRICS: list[str] = [name for name in METRICS if name != "perplexity"]
+GOLDEN_METRICS: list[str] = list(get_args(GoldenMetric))
 _GATED: Object = _EVAL_JOB | {
     "suites": [
         {"name": f"suite-{number}", "golden": {"uri": "pvc://data/heldout.jsonl", "metrics": GOLDEN_METRICS}}

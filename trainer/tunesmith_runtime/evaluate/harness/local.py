@@ -110,7 +110,7 @@ class LocalHarness(HFLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """Return how the model goes on after each text, up to what it is to stop at."""
-        subject, known = self._subject, self._subject.known
+        known = self._subject.known
         end = self.tok_decode([self.eot_token_id], skip_special_tokens=False)
         drawn: Counter[str] = Counter()
         keys: list[str] = []
@@ -167,14 +167,17 @@ class LocalHarness(HFLM):
                 mask[row, width - len(prompts[index]) :] = 1
             with torch.random.fork_rng():
                 torch.manual_seed(int(keys[batch[0]][:8], 16))
-                output = self._subject.model.generate(
-                    input_ids=ids.to(self.device),
-                    attention_mask=mask.to(self.device),
-                    max_new_tokens=most,
-                    pad_token_id=tokenizer.pad_token_id,
-                    stopping_criteria=StoppingCriteriaList([_Stop(tokenizer, until, width)]),
-                    **options,
-                )
+                try:
+                    output = subject.model.generate(
+                        input_ids=ids.to(self.device),
+                        attention_mask=mask.to(self.device),
+                        max_new_tokens=most,
+                        pad_token_id=tokenizer.pad_token_id,
+                        stopping_criteria=StoppingCriteriaList([_Stop(tokenizer, until, width)]),
+                        **options,
+                    )
+                except (TypeError, ValueError) as error:
+                    raise ConfigError(f"generation_kwargs of a task cannot be used: {error}") from error
             texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
             found = {
                 keys[index]: {"answer": postprocess_generated_text(text, stop=until, think_end_token=None)}

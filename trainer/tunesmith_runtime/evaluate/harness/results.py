@@ -63,8 +63,8 @@ def result_of(tasks: Tasks, results: Mapping[str, Any]) -> SuiteResult:
             values = results.get("groups", {}).get(name, {})
             _take(found, name, values, results["higher_is_better"].get(name, {}), int(values.get("sample_len", 0)))
             for key in _keys(values):
-                if each := _of_group(group, key, by_key):
-                    found.summands[_name(name, key)] = each
+                if of_all := _of_group(group, key, by_key):
+                    found.summands[_name(name, key)] = of_all
     return SuiteResult(
         found.metrics,
         tuple(samples),

@@ -1,6 +1,7 @@
 """The tasks of a suite, loaded with their data before any model is."""
 
 import difflib
+import functools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def load(suite: HarnessSuite) -> Tasks:
     manager = _manager(suite.tasks, definitions.entries)
     unknown = [name for name in suite.tasks if name not in manager.task_index]
     if unknown:
-        raise ConfigError(_unknown(unknown[0], manager.all_tasks + list(definitions.entries)))
+        raise ConfigError(_unknown(unknown[0], list(manager.task_index)))
     for name in _below(suite.tasks, manager.task_index):
         if name in manager.task_index:
             refuse_unsafe(name, manager.task_index[name].cfg)
@@ -83,14 +84,14 @@ def load(suite: HarnessSuite) -> Tasks:
 @contextmanager
 def seeded() -> Iterator[None]:
     """Draw what tasks draw at random as lm-eval's command line does, and leave the random numbers of others alone."""
-    state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - tasks draw from it
+    state, numpy_state = random.getstate(), np.random.get_state()
     random.seed(DEFAULT_RANDOM_SEED)
-    np.random.seed(DEFAULT_OTHER_SEED)  # noqa: NPY002
+    np.random.seed(DEFAULT_OTHER_SEED)
     try:
         yield
     finally:
         random.setstate(state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)
 
 
 def reseed(tasks: Tasks) -> None:
@@ -106,14 +107,19 @@ def _manager(names: Sequence[str], given: Mapping[str, Entry]) -> TaskManager:
     """
     needed = set(_below(names, given))
     over_packaged = any(name in _bases(given[name]) for name in needed & given.keys())
-    manager = TaskManager(include_defaults=over_packaged or not needed <= given.keys())
-    packaged = dict(manager.task_index)
-    manager.task_index.update(given)
+    packaged = _packaged() if over_packaged or not needed <= given.keys() else {}
+    manager = TaskManager(include_defaults=False)
+    manager.task_index.update({**packaged, **given})
     for name in needed & given.keys():
         entry = given[name]
         if entry.cfg and _bases(entry):
             entry.cfg = _based(entry.cfg, name, given, packaged, (name,))
     return manager
+
+
+@functools.cache
+def _packaged() -> Mapping[str, Entry]:
+    return dict(TaskManager().task_index)
 
 
 def _below(names: Sequence[str], index: Mapping[str, Entry]) -> Iterator[str]:
@@ -162,12 +168,13 @@ def _based(
 def _load(name: str, manager: TaskManager) -> Mapping[str, Any]:
     try:
         found = manager.load([name])
-    except IndexError as error:  # of the first sample, which it looks at
-        raise DataError(f"task {name} has no samples; look at its dataset and its splits") from error
     except Exception as error:  # whatever the definition, its data or a hub lead to
+        # An IndexError is of the first sample, which lm-eval looks at; the words are those of datasets.
+        if isinstance(error, IndexError) or "corresponds to no data" in str(error):
+            raise DataError(f"task {name} has no samples; look at its dataset and its splits") from error
         raise DataError(
-            f"task {name} cannot be loaded: {type(error).__name__}: {_one_line(error)}. Where there is no network, name "
-            "a task whose dataset lies on storage (taskUris, inlineTasks)"
+            f"task {name} cannot be loaded: {type(error).__name__}: {_one_line(error)}. Without a network, name a "
+            "task whose dataset lies on storage (taskUris, inlineTasks)"
         ) from error
     if not found["tasks"]:
         raise DataError(f"{name} holds no tasks")
