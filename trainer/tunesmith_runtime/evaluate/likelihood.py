@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith_runtime.data.records import PlainText, Record
@@ -127,7 +126,16 @@ def _losses(model: PreTrainedModel, batch: Sequence[Tokens]) -> Iterator[torch.T
     rows = [row.input_ids[:-1] for row in batch]
     for row, scored, logits in zip(batch, places, scored_logits(model, rows, places), strict=True):
         labels = torch.tensor([row.labels[place + 1] for place in scored], device=logits.device)
-        yield cross_entropy(logits.float(), labels, reduction="none")
+        yield token_losses(logits, labels)
+
+
+def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return -log p of each label in nats.
+
+    torch's cross_entropy writes out all log-probabilities first, which are as many numbers as the logits.
+    """
+    logits = logits.float()
+    return logits.logsumexp(dim=-1) - logits.gather(-1, labels[:, None])[:, 0]
 
 
 def scored_logits(
@@ -155,7 +163,14 @@ def scored_logits(
     # With virtual tokens before it, as of a soft prompt, a row has more places than tokens.
     logits = logits[:, logits.shape[1] - len(kept) :]
     for row_logits, each in zip(logits, places, strict=True):
-        yield row_logits[[where[place] for place in each]]
+        yield row_logits[_slice([where[place] for place in each])]
+
+
+def _slice(places: list[int]) -> slice | list[int]:
+    """Return places that follow each other as a slice, which copies nothing."""
+    if not places or places != list(range(places[0], places[0] + len(places))):
+        return places
+    return slice(places[0], places[-1] + 1)
 
 
 def _keeps_logits(model: PreTrainedModel) -> bool:

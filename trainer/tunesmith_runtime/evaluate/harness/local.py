@@ -186,7 +186,7 @@ class LocalHarness(HFLM):
             subject.known.add(found)
             done(list(found))
 
-        subject.batching.run([len(prompt) + most for prompt in prompts], work)
+        subject.batching.run([len(prompt) + most for prompt in prompts], work, answered=True)
 
 
 class _Stop(StoppingCriteria):
