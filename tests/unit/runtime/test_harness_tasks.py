@@ -100,7 +100,7 @@ def test_a_task_builds_on_another(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_packaged_task_reads_mirrored_data(tmp_path: Path) -> None:
-    rows = [
+    rows: list[Config] = [
         {
             "activity_label": "Cooking",
             "ctx_a": "She cuts.",
@@ -111,7 +111,7 @@ def test_a_packaged_task_reads_mirrored_data(tmp_path: Path) -> None:
     ]
     (tmp_path / "h.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 2))
     data = {"data_files": {"validation": f"file://{tmp_path}/h.jsonl"}}
-    mirrored = {"include": "hellaswag", "dataset_path": "json", "dataset_kwargs": data}
+    mirrored: Config = {"include": "hellaswag", "dataset_path": "json", "dataset_kwargs": data}
     mirrored |= {"training_split": None, "fewshot_split": "validation"}
     loaded = read("hellaswag", inline={"hellaswag": mirrored})
     # What the packaged task's own Python makes of a row.
