@@ -20,6 +20,10 @@ from tunesmith_api.targets import EvalTarget
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
 
 
+# Metrics that a status has room for; the report has them all.
+MOST_RESULTS = 256
+
+
 class Gate(ApiModel):
     """What a metric must reach. Every bound that is set must hold."""
 
@@ -182,8 +186,8 @@ class EvalJobStatus(JobStatus):
     percent: int | None = Field(default=None, ge=0, le=100, description="Share of samples done.")
     results: tuple[MetricResult, ...] = Field(
         default=(),
-        max_length=256,
-        description="Metrics, those with a gate first.",
+        max_length=MOST_RESULTS,
+        description="Metrics, those with a gate first; of more than 256 only the first ones.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
     )
     problems: tuple[Annotated[str, StringConstraints(max_length=1024)], ...] = Field(

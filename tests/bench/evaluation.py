@@ -148,7 +148,7 @@ def _tiny(folder: Path) -> Subject:
             if length != EVEN or tokenizer.encode(written)[-1] % ANSWER == 0:
                 return written
 
-    return Subject("tiny, 1.3M", model, tokenizer, text, SAMPLES)
+    return Subject(f"tiny, {model.num_parameters() / 1e6:.1f}M", model, tokenizer, text, SAMPLES)
 
 
 def _let_count(model: PreTrainedModel) -> None:

@@ -390,6 +390,7 @@ def test_a_harness_suite_is_judged_against_a_baseline(tiny_path: Path, tmp_path:
         "report": {"uri": f"file://{tmp_path}/report"},
     }
     result = evaluate(EvaluateRun.model_validate_json(json.dumps(config)), ProgressReporter(tmp_path / "progress.json"))
+    assert result.results[0].metric == "general/choice/acc"
     metrics = {each.metric: each for each in result.results}
     assert metrics.keys() == {"general/choice/acc", "general/choice/acc_norm", "general/choice/acc_bytes"}
     accuracy = metrics["general/choice/acc"]
@@ -402,3 +403,21 @@ def test_a_harness_suite_is_judged_against_a_baseline(tiny_path: Path, tmp_path:
     lines = (tmp_path / "report/samples/general.baseline.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["task"] == "choice"
     assert len(lines) == 12
+
+
+def test_a_status_has_room_for_so_many_metrics(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunesmith_runtime.evaluate.evaluating.MOST_RESULTS", 2)
+    config = {
+        "type": "evaluate",
+        "run": {"kind": "EvalJob", "namespace": "default", "name": "general", "uid": "u", "attempt": 1},
+        "target": {"uri": f"file://{tiny_path}", "digest": "sha256:tiny"},
+        "suites": [suite({"choice": choice_task(tmp_path), "read": read_task(tmp_path)}).to_json()],
+        "gates": [{"metric": "general/read/bits_per_byte", "max": 100.0}],
+        "report": {"uri": f"file://{tmp_path}/report"},
+    }
+    result = evaluate(EvaluateRun.model_validate_json(json.dumps(config)), ProgressReporter(tmp_path / "progress.json"))
+    assert [each.metric for each in result.results] == ["general/read/bits_per_byte", "general/choice/acc"]
+    whole = json.loads((tmp_path / "report/results.json").read_text())
+    assert (whole["verdict"], len(whole["results"])) == ("Passed", 6)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
-from tunesmith_api.evaljob import MetricResult, Subject
+from tunesmith_api.evaljob import MOST_RESULTS, MetricResult, Subject
 from tunesmith_api.gates import judge
 from tunesmith_api.uris import join
 from tunesmith_runtime import storage
@@ -77,7 +77,7 @@ def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
             _write(evaluation, staged)
             kept.keep(used)
     return EvaluateResult(
-        results=evaluation.results,
+        results=evaluation.results[:MOST_RESULTS],
         target=evaluation.target,
         baseline=evaluation.baseline,
         problems=evaluation.problems,

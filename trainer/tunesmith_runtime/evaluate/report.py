@@ -19,6 +19,8 @@ from tunesmith_runtime.pages import templates
 # Rows of a suite's two short tables, and of its long one; samples/*.jsonl hold them all.
 HIGHLIGHTS = 5
 SHOWN = 200
+# Metrics of a suite that its plot shows; the table has them all.
+BARS = 16
 
 _MEAN_NLL = Metric("Mean negative log-likelihood per token, in nats.", higher_is_better=False, scale=None)
 
@@ -137,7 +139,7 @@ def _metric_row(result: MetricResult, detectable: Mapping[str, float]) -> _Metri
 
 def _suite_view(measured: MeasuredSuite, results: Sequence[MetricResult]) -> _SuiteView:
     suite = measured.suite
-    bars = [_bar(result) for result in results if result.metric.startswith(f"{suite.name}/")]
+    bars = [_bar(result) for result in results if result.metric.startswith(f"{suite.name}/")][:BARS]
     rows = _sample_rows(measured)
     distributions = _distributions(measured)
     return _SuiteView(
