@@ -110,12 +110,12 @@ def test_a_packaged_task_reads_mirrored_data(tmp_path: Path) -> None:
         }
     ]
     (tmp_path / "h.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 2))
-    data = {"data_files": {"validation": f"file://{tmp_path}/h.jsonl"}}
+    data = {"data_files": dict.fromkeys(("train", "validation"), f"file://{tmp_path}/h.jsonl")}
     mirrored: Config = {"include": "hellaswag", "dataset_path": "json", "dataset_kwargs": data}
-    mirrored |= {"training_split": None, "fewshot_split": "validation"}
-    loaded = read("hellaswag", inline={"hellaswag": mirrored})
+    loaded = read("hellaswag", inline={"hellaswag": mirrored}, numFewshot=1)
     # What the packaged task's own Python makes of a row.
-    assert loaded.tasks.tasks["hellaswag"].instances[0].arguments[0] == "Cooking: She cuts. Then she"
+    asked = "Cooking: He boils. Then she flies.\n\nCooking: She cuts. Then she"
+    assert loaded.tasks.tasks["hellaswag"].instances[0].arguments[0] == asked
 
 
 def test_an_unknown_task_is_told_with_near_names(folder: Path) -> None:
