@@ -110,7 +110,9 @@ def test_a_packaged_task_reads_mirrored_data(tmp_path: Path) -> None:
         }
     ]
     (tmp_path / "h.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 2))
-    data = {"data_files": dict.fromkeys(("train", "validation"), f"file://{tmp_path}/h.jsonl")}
+    example = json.dumps(rows[0] | {"ctx_a": "He boils.", "label": "1"})
+    (tmp_path / "t.jsonl").write_text(f"{example}\n" * 2)  # lm-eval draws one more than it needs
+    data = {"data_files": {"train": f"file://{tmp_path}/t.jsonl", "validation": f"file://{tmp_path}/h.jsonl"}}
     mirrored: Config = {"include": "hellaswag", "dataset_path": "json", "dataset_kwargs": data}
     loaded = read("hellaswag", inline={"hellaswag": mirrored}, numFewshot=1)
     # What the packaged task's own Python makes of a row.
