@@ -95,8 +95,9 @@ bench-operator: setup programs ## Measure the operator on a cluster: 1,000 jobs 
 bench-recovery: setup programs ## Measure how long training stands still after a kill, on the cluster of cluster-up: $$CHAOS_ROUNDS kills.
 	$(BIN)/python -m tests.bench.recovery
 
-bench-eval: setup ## Measure how often paired tests alarm without a difference, and find a known one.
+bench-eval: setup ## Measure what paired tests find, and how fast suites run beside lm-eval: $$BENCH_SAMPLES samples.
 	$(BIN)/python -m tests.bench.significance
+	$(BIN)/python -m tests.bench.evaluation
 
 docs: setup ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -47,6 +47,8 @@ WORKERS_TIMEOUT_VARIABLE = "TUNESMITH_WORKERS_TIMEOUT"
 ELASTIC_SECONDS_VARIABLE = "TUNESMITH_ELASTIC_SECONDS"
 # Worker pods are named by this prefix and their number: support-bot-a1-workers-0.
 WORKERS_PREFIX_VARIABLE = "TUNESMITH_WORKERS_PREFIX"
+# Set to 1 by the cluster's admin: evaluation tasks from URIs and specs may bring Python code.
+ALLOW_CODE_VARIABLE = "TUNESMITH_ALLOW_CODE"
 
 CONTRACT_VERSION: Literal[1] = 1
 

@@ -169,7 +169,7 @@ class EvalJobSpec(ApiModel):
                 raise ValueError(f"gates has more than one gate on {gate.metric}; put its bounds into one")
             gated.add(gate.metric)
             if not any(suite.may_give(gate.metric) for suite in self.suites):
-                known = [name for suite in self.suites for name in suite.metric_names()]
+                known = [name for suite in self.suites for name in suite.listed_metrics()]
                 raise ValueError(
                     "every gate must be on a metric that one of the suites gives; "
                     f"{gate.metric} is not among {', '.join(known)}"

@@ -66,7 +66,7 @@ METRICS: dict[str, Metric] = {
     "exactMatch": Metric("Share of answers equal to a reference after SQuAD's normalisation, 0 to 1."),
     "f1": Metric(
         "Mean token F1 against the best reference, as SQuAD defines it, 0 to 1. Of a class: the harmonic mean of its "
-        "precision and recall."
+        "precision and recall. Of a harness task: lm-eval's own."
     ),
     "bleu": Metric("Corpus BLEU by sacrebleu, 0 to 100.", scale=100.0),
     "chrf": Metric("Corpus chrF2 by sacrebleu, 0 to 100.", scale=100.0),
@@ -83,7 +83,8 @@ METRICS: dict[str, Metric] = {
         "answer."
     ),
     "perplexity": Metric(
-        "exp of the mean negative log-likelihood per scored token; at least 1, lower is better.",
+        "exp of the mean negative log-likelihood per scored token, of a harness task per sample; at least 1, lower is "
+        "better.",
         higher_is_better=False,
         scale=None,
     ),
@@ -152,6 +153,34 @@ METRICS: dict[str, Metric] = {
     },
     "mcc": Metric("Matthews correlation coefficient of given and own classes, -1 to 1; 0 is chance."),
     "auc": Metric("Area under the ROC curve of the last class's probability, 0 to 1; 0.5 is chance."),
+    # Of harness tasks, under lm-eval's names. Tasks may have others: their direction is what lm-eval says.
+    "acc": Metric("Share of samples whose right answer the model finds likeliest, 0 to 1."),
+    "acc_norm": Metric("acc, each answer's log-likelihood divided by its length in characters."),
+    "acc_bytes": Metric("acc, each answer's log-likelihood divided by its length in bytes."),
+    "acc_mutual_info": Metric("acc, each answer's log-likelihood less the one that it has without the question."),
+    "exact_match": Metric("Share of answers equal to the reference, as the task's settings compare them, 0 to 1."),
+    "word_perplexity": Metric(
+        "exp of the negative log-likelihood of all texts per word; at least 1, lower is better.",
+        higher_is_better=False,
+        scale=None,
+    ),
+    "byte_perplexity": Metric(
+        "exp of the negative log-likelihood of all texts per byte; at least 1, lower is better.",
+        higher_is_better=False,
+        scale=None,
+    ),
+    "bits_per_byte": Metric(
+        "Negative log-likelihood of all texts per byte, in bits; lower is better.", higher_is_better=False, scale=None
+    ),
+    "brier_score": Metric(
+        "Mean squared distance of the answers' probabilities from the right answer, 0 to 2; lower is better.",
+        higher_is_better=False,
+        scale=2.0,
+    ),
+    "chrfpp": Metric("Corpus chrF++ by sacrebleu, 0 to 100.", scale=100.0),
+    "ter": Metric(
+        "Translation edit rate by sacrebleu, in percent; lower is better.", higher_is_better=False, scale=None
+    ),
 }
 
 PERFORMANCE_METRICS: tuple[str, ...] = get_args(PerformanceMetric)

@@ -71,6 +71,10 @@ def main(
     coscheduler: Annotated[
         str, typer.Option(envvar="TUNESMITH_COSCHEDULER", help="Scheduler that knows PodGroups of coscheduling.")
     ] = Settings.coscheduler,
+    allow_task_code: Annotated[
+        bool,
+        typer.Option(envvar="TUNESMITH_ALLOW_TASK_CODE", help="Let evaluation tasks that users write bring Python."),
+    ] = False,
     concurrency: Annotated[
         int, typer.Option(envvar="TUNESMITH_CONCURRENCY", min=1, help="Resources reconciled at a time.")
     ] = 8,
@@ -104,6 +108,7 @@ def main(
             submission_mode=kuberay_submission_mode.value,
             gangs=frozenset(each.value for each in gang or ()),
             coscheduler=coscheduler,
+            allow_task_code=allow_task_code,
         ),
         namespaces=tuple(namespace or ()),
         concurrency=concurrency,

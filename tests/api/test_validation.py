@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from tests.builders import EVAL_JOB_SPEC, FINE_TUNE_JOB_SPEC, MODEL_SERVE_SPEC, manifest
 from tunesmith_api.errors import explain
-from tunesmith_api.resources import parse
+from tunesmith_api.resources import EvalJob, parse
 from tunesmith_api.suites import EvalSuite
 
 # The kinds of a suite.
@@ -181,6 +181,21 @@ def test_a_quantity() -> None:
             "spec: suites has more than one suite named a",
         ),
         ({"suites": []}, "spec.suites: has 0 items; it needs at least 1"),
+        (
+            {"suites": [{"name": "a", "harness": {"tasks": []}}]},
+            "spec.suites[0].harness.tasks: has 0 items; it needs at least 1",
+        ),
+        (
+            {"suites": [{"name": "a", "harness": {"tasks": ["mmlu", "mmlu"]}}]},
+            "spec.suites[0].harness: tasks names mmlu more than once",
+        ),
+        (
+            {
+                "suites": [{"name": "a", "harness": {"tasks": ["mmlu"]}}],
+                "gates": [{"metric": "a/acc", "min": 1}],
+            },
+            "spec: every gate must be on a metric that one of the suites gives; a/acc is not among a/TASK/METRIC",
+        ),
     ],
 )
 def test_rules_across_fields(changes: dict[str, Any], sentence: str) -> None:
@@ -271,6 +286,14 @@ def test_judges_and_loads_that_are_refused(changes: dict[str, Any], sentence: st
 def test_checkpoints_have_no_suites_that_ask_endpoints(suite: dict[str, Any]) -> None:
     (sentence,) = tuning(evaluation={"suites": [{"name": "good", **suite}]})
     assert sentence.startswith(f"spec.evaluation.suites[0].{next(iter(suite))}: ")
+
+
+def test_a_gate_may_be_on_any_task_of_a_harness_suite() -> None:
+    suites = [{"name": "a", "harness": {"tasks": ["mmlu"]}}]
+    gates = [{"metric": "a/mmlu_anatomy/acc", "min": 0.5}]
+    job = parse(manifest("EvalJob", "bot", {**EVAL_JOB_SPEC, "suites": suites, "gates": gates}))
+    assert isinstance(job, EvalJob)
+    assert [gate.metric for gate in job.spec.gates] == ["a/mmlu_anatomy/acc"]
 
 
 def test_validation_data_has_one_source() -> None:

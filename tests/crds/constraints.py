@@ -54,6 +54,10 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
         ["ab", "a/b", "//", "/a/", "/a//b", "/../a", "/a/./b", "/a b", "/ä"],
     ),
     r"^[A-Za-z0-9._-]+$": (["t", "train", "test_2.x-y"], ["a b", "train[:10]", "ä"]),
+    r"^[A-Za-z0-9][A-Za-z0-9_.()-]*$": (
+        ["a", "mmlu", "wmt16-en-ro", "tmmluplus_education_(profession_level)"],
+        ["_a", "a b", "a/b", "a::b", "ä"],
+    ),
     r"^[a-z]+$": (["en", "de"], ["EN", "e1", "1a"]),
     rf"^([A-Za-z0-9]+|{_WORD}(\.{_WORD})*:{_WORD})$": (
         ["a", "exactMatch", "pkg.rewards:score", "_a:_b"],
@@ -237,7 +241,14 @@ def _items(field: Field, count: int) -> list[Any]:
     """Return so many items, alike but for their keys."""
     first = place_of(field).value[0]
     keys = field.schema.get("x-kubernetes-list-map-keys", [])
+    if _is_open_set(field):
+        return [_key(field, first, number) for number in range(count)]
     return [{**first, **{key: _key(field, first[key], n) for key in keys}} if keys else first for n in range(count)]
+
+
+def _is_open_set(field: Field) -> bool:
+    """Return whether items must differ, and may be any text."""
+    return field.schema.get("x-kubernetes-list-type") == "set" and "enum" not in field.schema["items"]
 
 
 def _key(field: Field, value: Any, number: int) -> Any:
@@ -255,7 +266,7 @@ def _list_type(field: Field, keyword: str) -> Iterator[Constraint]:
         case "atomic":
             yield Constraint(field, keyword, [[first, first]], [], "")
         case "set":
-            two = field.schema["items"]["enum"][:2]
+            two = _items(field, 2) if _is_open_set(field) else field.schema["items"]["enum"][:2]
             yield Constraint(field, keyword, [two], [[first, first]], "Duplicate value", "[1]")
         case "map":
             (key,) = field.schema["x-kubernetes-list-map-keys"]

@@ -73,6 +73,7 @@ HELD_OUT = {"uri": "pvc://data/heldout.jsonl", "format": "messages"}
 GOLDEN = {"uri": "pvc://data/heldout.jsonl"}
 PROSE = {"uri": "pvc://data/prose.jsonl"}
 JUDGE = {"uri": "pvc://data/questions.jsonl", "endpoint": {"url": "http://judge.default.svc/v1", "model": "wise"}}
+TASKS = {"tasks": ["mmlu"]}
 BY_JOB = {"fineTuneJob": "bot"}
 BY_URI = {"uri": "pvc://models/bot"}
 SPAN = {"min": 0.1, "max": 0.2}
@@ -201,6 +202,7 @@ EXAMPLES: tuple[Examples, ...] = (
             _suites(perplexity=PROSE),
             _suites(classification=MAIL),
             _suites(extraction=GOLDEN),
+            _suites(harness=TASKS),
             _suites(judge=JUDGE),
             {"target": {"modelServe": "bot"}} | _suites(performance={}),
         ),
@@ -239,6 +241,7 @@ EXAMPLES: tuple[Examples, ...] = (
             _gated({"metric": "facts/exactMatch", "min": 0.5}, {"metric": "facts/f1", "min": 0.5}),
             _gated({"metric": "facts/bleu", "min": 0.5}, **_suites(golden=GOLDEN | {"metrics": ["bleu"]})),
             _gated({"metric": "facts/perplexity", "max": 9}, **_suites(perplexity=PROSE)),
+            _gated({"metric": "facts/mmlu/acc", "min": 0.5}, **_suites(harness=TASKS)),
             _gated(
                 {"metric": "b/perplexity", "max": 9},
                 {"metric": "a/f1", "min": 0.5},

@@ -348,6 +348,18 @@ _EXTRACTION: Object = {
     "metrics": ["f1"],
     "maxNewTokens": 32,
 }
+_HARNESS: Object = {
+    "name": "general",
+    "harness": {
+        "tasks": ["capitals"],
+        "numFewshot": 2,
+        "limit": 100,
+        "applyChatTemplate": True,
+        "systemInstruction": "Be brief.",
+        "taskUris": ["pvc://data/tasks"],
+        "inlineTasks": [{"name": "capitals", "config": {"dataset_path": "json", "output_type": "multiple_choice"}}],
+    },
+}
 _MEASURED: Object = {
     "model": {"uri": "pvc://models/base"},
     "data": {"train": [{"name": "tickets", "uri": "pvc://data/train.jsonl", "format": "messages"}]},
@@ -532,6 +544,7 @@ _EVAL_JOB: Object = RUN | {
                 "humanLabels": "pvc://data/labels.jsonl",
             },
         },
+        _HARNESS,
     ],
     "batchSize": 4,
     "report": {"uri": "pvc://reports/bot"},

@@ -9,6 +9,7 @@ from tunesmith_api.base import ApiModel, ItemName
 from tunesmith_api.suites.classification import ClassificationSuite
 from tunesmith_api.suites.extraction import ExtractionSuite
 from tunesmith_api.suites.golden import GoldenSuite
+from tunesmith_api.suites.harness import HarnessSuite, InlineTask
 from tunesmith_api.suites.judge import JudgeSuite
 from tunesmith_api.suites.kind import SuiteKind
 from tunesmith_api.suites.performance import PerformanceSuite
@@ -19,6 +20,8 @@ __all__ = [
     "EvalSuite",
     "ExtractionSuite",
     "GoldenSuite",
+    "HarnessSuite",
+    "InlineTask",
     "JudgeSuite",
     "MetricName",
     "PerformanceSuite",
@@ -64,6 +67,10 @@ class Suite(ApiModel):
         """Return the metrics that this suite gives for sure, as SUITE/METRIC."""
         return tuple(f"{self.name}/{name}" for name in self.kind.metric_names())
 
+    def listed_metrics(self) -> tuple[str, ...]:
+        """Return what a message says that it gives: its metrics, or their form where only the runtime knows them."""
+        return self.metric_names() or (f"{self.name}/TASK/METRIC",)
+
     def may_give(self, metric: str) -> bool:
         """Return whether SUITE/METRIC may be one of this suite's."""
         suite, _, bare = metric.partition("/")
@@ -73,6 +80,7 @@ class Suite(ApiModel):
 class EvalSuite(Suite):
     """A suite of an EvalJob: also those that ask more than a model of its own process."""
 
+    harness: HarnessSuite | None = Field(default=None, description="Tasks of lm-evaluation-harness.")
     judge: JudgeSuite | None = Field(default=None, description="Answers that a judge scores or compares.")
     performance: PerformanceSuite | None = Field(default=None, description="How fast an endpoint answers under load.")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith_api.contract import (
+    ALLOW_CODE_VARIABLE,
     CONFIG_VARIABLE,
     HOST_VARIABLE,
     PROGRESS_CONFIG_MAP_VARIABLE,
@@ -14,6 +15,7 @@ from tunesmith_api.contract import (
     TERMINATION_LOG_VARIABLE,
     VOLUMES_VARIABLE,
     WORKERS_PREFIX_VARIABLE,
+    EvaluateRun,
     ServeRun,
     TrainRun,
 )
@@ -62,6 +64,8 @@ class Settings:
     # Which gangs the cluster has, and the scheduler that knows the PodGroups of coscheduling.
     gangs: frozenset[Gang] = gangs.ALL
     coscheduler: str = "scheduler-plugins-scheduler"
+    # Whether tasks that an evaluation brings from storage or in its spec may bring Python.
+    allow_task_code: bool = False
 
 
 def pod(workload: Workload, settings: Settings, role: str, account: str | None) -> Object:
@@ -127,7 +131,7 @@ def _container(workload: Workload, settings: Settings, role: str) -> Object:
         "image": workload.pod_template.image or settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["python", "-m", "tunesmith_runtime", *(["worker"] if role == WORKER else [])],
-        "env": _environment(workload, role),
+        "env": _environment(workload, settings, role),
         "resources": _resources(workload),
         # The last lines of a container that says nothing itself are its last words.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -149,7 +153,7 @@ def _container(workload: Workload, settings: Settings, role: str) -> Object:
     return container
 
 
-def _environment(workload: Workload, role: str) -> list[Object]:
+def _environment(workload: Workload, settings: Settings, role: str) -> list[Object]:
     values = {
         CONFIG_VARIABLE: f"{CONFIG_FOLDER}/config.json",
         PROGRESS_VARIABLE: f"{SCRATCH_FOLDER}/progress.json",
@@ -162,6 +166,9 @@ def _environment(workload: Workload, role: str) -> list[Object]:
         values[PROGRESS_CONFIG_MAP_VARIABLE] = progress_name(workload.name)
     if role == SERVER:
         values |= {HOST_VARIABLE: "0.0.0.0", READY_VARIABLE: f"{SCRATCH_FOLDER}/ready"}  # noqa: S104 - the pod's own
+    if isinstance(workload.config, EvaluateRun):
+        # Said in any case: what the admin does not allow, neither a pod template nor a Secret allows.
+        values[ALLOW_CODE_VARIABLE] = "1" if settings.allow_task_code else "0"
     further: list[Object] = []
     if _spreads(workload):
         name = ray_name(workload.name)

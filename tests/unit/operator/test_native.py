@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import fine_tune_job, model_serve
+from tests.builders import eval_job, fine_tune_job, model_serve
 from tunesmith_api.contract import TrainRun, run_config
 from tunesmith_api.finetunejob import FineTuneJobStatus, PublishedModel
 from tunesmith_api.resources import Resource, reference
@@ -200,3 +200,13 @@ def test_the_object_that_starts_it_carries_a_digest_of_all() -> None:
         list(each.values())[-1]["metadata"]["annotations"]["tunesmith.dev/applied"] for each in (one, same, other)
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(("allowed", "said"), [(False, "0"), (True, "1")])
+def test_only_the_admin_lets_evaluation_tasks_bring_code(allowed: bool, said: str) -> None:
+    job = eval_job(podTemplate={"env": [{"name": "TUNESMITH_ALLOW_CODE", "value": "1"}]})
+    (workload,) = plan(job, Observed(resources={reference(TUNED): TUNED}), NOW).ensure
+    settings = Settings(image="registry.test/runtime:1", allow_task_code=allowed)
+    (made,) = (each for each in render(workload, settings) if each["kind"] == "Job")
+    values = [each["value"] for each in container(made)["env"] if each["name"] == "TUNESMITH_ALLOW_CODE"]
+    assert values == [said]

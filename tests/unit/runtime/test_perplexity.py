@@ -1,9 +1,11 @@
 """Perplexity equals what one gets by hand from the model's log-likelihoods."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tests.tiny import MAX_POSITIONS
@@ -16,6 +18,7 @@ from tunesmith_runtime.evaluate.local_model import LocalModel
 from tunesmith_runtime.evaluate.respondent import Answers
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult, TextSample
 from tunesmith_runtime.evaluate.suites import perplexity as perplexity_suite
+from tunesmith_runtime.models.loading import load_causal_lm
 
 SENTENCES = ["The moon goes round the earth.", "A spider has eight legs, and the sky is blue today.", "Sky"]
 
@@ -108,6 +111,35 @@ def test_only_the_completion_and_its_end_are_scored(model: PreTrainedModel, toke
         assert sample.nll == pytest.approx(
             by_hand(model, tokens.input_ids, range(first, len(tokens.input_ids))), rel=1e-5
         )
+
+
+def test_logits_are_computed_only_where_a_token_is_scored(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Completion(" ".join(SENTENCES), " blue")
+    ids = tokenize(record, tokenizer)
+    scored = len([label for label in ids.labels if label != IGNORED])
+    computed: list[int] = []
+    head = model.lm_head.forward
+
+    def counted(hidden: torch.Tensor) -> torch.Tensor:
+        computed.append(hidden.shape[1])
+        return head(hidden)
+
+    monkeypatch.setattr(model.lm_head, "forward", counted)
+    measure(model, tokenizer, record)
+    assert computed == [scored]
+    assert scored < len(ids.input_ids) // 4
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_virtual_tokens_are_not_taken_for_the_texts_own(tiny_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    soft = get_peft_model(load_causal_lm(tiny_path), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    soft.eval()
+    ids = tokenizer(SENTENCES[0]).input_ids
+    (sample, _) = measure(soft, tokenizer, PlainText(SENTENCES[0]), PlainText(SENTENCES[2])).samples
+    assert isinstance(sample, TextSample)
+    assert sample.nll == pytest.approx(by_hand(soft, ids, range(1, len(ids))), rel=1e-5)
 
 
 def test_windows_that_hold_no_scored_token_are_not_read() -> None:

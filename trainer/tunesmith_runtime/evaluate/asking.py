@@ -7,11 +7,17 @@ from tunesmith_runtime.evaluate.respondent import Answers, Progress
 from tunesmith_runtime.storage.journal import Entry
 
 
-def ask_all(questions: Mapping[str, Callable[[], Entry]], known: Answers, at_once: int, progress: Progress) -> None:
+def ask_all(
+    questions: Mapping[str, Callable[[], Entry]],
+    known: Answers,
+    at_once: int,
+    progress: Progress,
+    answered: Callable[[str], None] = lambda _: None,
+) -> None:
     """Ask what is not known under its key, and keep each answer as soon as it is there.
 
-    `progress` is called with how many are known, and with each that is answered. After the first error nothing more is
-    asked, and what is under way is waited for and kept; then the error is raised.
+    `progress` is called with how many are known, and with each that is answered, `answered` with its key. After the
+    first error nothing more is asked, and what is under way is waited for and kept; then the error is raised.
     """
     left = {key: ask for key, ask in questions.items() if known.get(key) is None}
     progress(len(questions) - len(left))
@@ -23,6 +29,7 @@ def ask_all(questions: Mapping[str, Callable[[], Entry]], known: Answers, at_onc
                 known.add({waiting[done]: done.result()})
                 kept.add(done)
                 progress(1)
+                answered(waiting[done])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for each, key in waiting.items():

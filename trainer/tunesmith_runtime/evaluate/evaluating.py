@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
-from tunesmith_api.evaljob import MetricResult, Subject
+from tunesmith_api.evaljob import MOST_RESULTS, MetricResult, Subject
 from tunesmith_api.gates import judge
 from tunesmith_api.uris import join
 from tunesmith_runtime import storage
@@ -78,7 +78,7 @@ def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
             _write(evaluation, staged)
             kept.keep(used)
     return EvaluateResult(
-        results=evaluation.results,
+        results=evaluation.results[:MOST_RESULTS],
         target=evaluation.target,
         baseline=evaluation.baseline,
         problems=evaluation.problems,
@@ -168,7 +168,7 @@ def _judged(
                     baseline=base,
                     delta=None if base is None else value - base,
                     higher_is_better=measured.target.higher_is_better.get(metric),
-                    n=ours.samples if ours else len(measured.target.samples),
+                    n=ours.samples if ours else measured.target.counts.get(metric, len(measured.target.samples)),
                     stderr=sure.stderr if sure else None,
                     ci95=(sure.low, sure.high) if sure else None,
                 )

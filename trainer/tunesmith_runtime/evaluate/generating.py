@@ -8,6 +8,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith_runtime.evaluate.batching import Batching
+from tunesmith_runtime.evaluate.decoding import can_decode, decode
 from tunesmith_runtime.evaluate.respondent import Generation
 
 
@@ -27,6 +28,19 @@ def generate(
     likely token at temperature 0, else one drawn at it. An answer ends at an end-of-sequence token or after
     `max_new_tokens`. Special tokens and surrounding whitespace are left out of the texts.
     """
+    lengths = [len(prompt) + generation.max_new_tokens for prompt in prompts]
+    config = _config(model, tokenizer, generation)
+
+    def decoded(batch: list[int]) -> None:
+        found = decode(
+            model, [prompts[index] for index in batch], generation.max_new_tokens, config.eos_token_id, batching
+        )
+        texts = tokenizer.batch_decode(found, skip_special_tokens=True)
+        finished({index: text.strip() for index, text in zip(batch, texts, strict=True)})
+
+    if not generation.temperature and can_decode(model):
+        batching.run(lengths, decoded, answered=True)
+        return
 
     def work(batch: list[int]) -> None:
         width = max(len(prompts[index]) for index in batch)
@@ -43,8 +57,8 @@ def generate(
         texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
         finished({index: text.strip() for index, text in zip(batch, texts, strict=True)})
 
-    with _generation_config(model, _config(model, tokenizer, generation)):
-        batching.run([len(prompt) + generation.max_new_tokens for prompt in prompts], work)
+    with _generation_config(model, config):
+        batching.run(lengths, work, answered=True)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """How likely a model finds texts."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith_runtime.data.records import PlainText, Record
@@ -125,21 +127,66 @@ def score(
 
 
 def _losses(model: PreTrainedModel, batch: Sequence[Tokens]) -> Iterator[torch.Tensor]:
-    """Yield, for each row, the losses of its labelled tokens in nats.
+    """Yield, for each row, the losses of its labelled tokens in nats."""
+    places = [[place for place, label in enumerate(row.labels[1:]) if label != IGNORED] for row in batch]
+    # The last token is only predicted.
+    rows = [row.input_ids[:-1] for row in batch]
+    for row, scored, logits in zip(batch, places, scored_logits(model, rows, places), strict=True):
+        labels = torch.tensor([row.labels[place + 1] for place in scored], device=logits.device)
+        yield token_losses(logits, labels)
 
-    Rows are padded on the right, where a causal model cannot see the padding.
+
+def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return -log p of each label in nats.
+
+    torch's cross_entropy writes out all log-probabilities first, which are as many numbers as the logits.
     """
-    width = max(len(row.input_ids) for row in batch)
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
-    mask = torch.zeros(len(batch), width, dtype=torch.long)
-    for index, row in enumerate(batch):
-        ids[index, : len(row.input_ids)] = torch.tensor(row.input_ids)
-        mask[index, : len(row.input_ids)] = 1
-    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
-    for row, row_logits in zip(batch, logits, strict=True):
-        labels = torch.tensor(row.labels[1:], device=model.device)
-        scored = labels != IGNORED
-        yield cross_entropy(row_logits[: len(labels)][scored].float(), labels[scored], reduction="none")
+    logits = logits.float()
+    return logits.logsumexp(dim=-1) - logits.gather(-1, labels[:, None])[:, 0]
+
+
+def scored_logits(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]
+) -> Iterator[torch.Tensor]:
+    """Yield the logits of each row of tokens (at least one) at its `places`, as a tensor (places, vocabulary).
+
+    Rows are padded on the right, where a causal model cannot see the padding. Only where some row is scored do models
+    compute logits, which are most of the work of a small model with a large vocabulary.
+    """
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row)
+        mask[index, : len(row)] = 1
+    kept = sorted({place for each in places for place in each})
+    options: dict[str, Any] = {"use_cache": False}
+    if len(kept) < width and _keeps_logits(model):
+        options["logits_to_keep"] = torch.tensor(kept, device=model.device)
+    else:
+        kept = list(range(width))
+    where = {place: index for index, place in enumerate(kept)}
+    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), **options).logits
+    # With virtual tokens before it, as of a soft prompt, a row has more places than tokens.
+    logits = logits[:, logits.shape[1] - len(kept) :]
+    for row_logits, each in zip(logits, places, strict=True):
+        yield row_logits[_slice([where[place] for place in each])]
+
+
+def _slice(places: list[int]) -> slice | list[int]:
+    """Return places that follow each other as a slice, which copies nothing."""
+    if not places or places != list(range(places[0], places[0] + len(places))):
+        return places
+    return slice(places[0], places[-1] + 1)
+
+
+def _keeps_logits(model: PreTrainedModel) -> bool:
+    """Return whether the model can be told where to compute logits."""
+    if isinstance(model, PeftModel):
+        if model.active_peft_config.is_prompt_learning:  # it counts places from its own virtual tokens on
+            return False
+        model = model.get_base_model()
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
 def _scored(record: Record, tokenizer: PreTrainedTokenizerBase) -> Tokens:

@@ -42,6 +42,8 @@ class LocalModel:
             self.known.add({left[index]: {"answer": text} for index, text in texts.items()})
             progress(len(texts))
 
+        if not left:
+            return [_answer(self.known, key) for key in keys]
         generate(
             self.model,
             self.tokenizer,

@@ -112,7 +112,8 @@ class SuiteResult:
 
     A metric may be infinite or not a number, as when a model is broken. `summands` are what each is computed from; one
     without has no interval and is compared with no baseline. `higher_is_better` is the direction of metrics that
-    tunesmith_api.metrics does not list. `notes` are sentences for the report.
+    tunesmith_api.metrics does not list. `notes` are sentences for the report. `counts` tells how many samples a metric
+    without summands is computed from, where that is not all of them.
     """
 
     metrics: Mapping[str, float]
@@ -121,3 +122,4 @@ class SuiteResult:
     higher_is_better: Mapping[str, bool] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     confusion: ConfusionMatrix | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)

@@ -21,6 +21,7 @@ __all__ = [
     "FileSet",
     "StoredFile",
     "data_files",
+    "data_folder",
     "delete_folder",
     "destination",
     "ensure_writable",
@@ -80,6 +81,20 @@ def data_files(uri: str, wanted: Callable[[str], bool]) -> FileSet:
     """
     selection = Selection(uri, wanted, DataError)
     return selection.in_buckets() if in_bucket(uri) else selection.in_folders(local_path)
+
+
+def data_folder(uri: str) -> Path | None:
+    """Return a folder of data with its files under their own names, downloaded from s3://; None of a file.
+
+    Raises DataError when there is neither.
+    """
+    if in_bucket(uri):
+        found = buckets.contents(uri, DataError)
+        return buckets.fetch(uri, found, DataError) if found else None
+    path = local_path(uri)
+    if not path.exists():
+        raise DataError(f"{uri}: no such file or folder ({path})")
+    return path if path.is_dir() else None
 
 
 def model_path(uri: str) -> Path:

@@ -12,6 +12,7 @@ from tunesmith_api.suites import (
     ClassificationSuite,
     ExtractionSuite,
     GoldenSuite,
+    HarnessSuite,
     JudgeSuite,
     PerformanceSuite,
     PerplexitySuite,
@@ -28,6 +29,7 @@ _MODULES: dict[type[SuiteKind], str] = {
     PerformanceSuite: "performance",
     ClassificationSuite: "classification",
     ExtractionSuite: "extraction",
+    HarnessSuite: "harness",
 }
 
 

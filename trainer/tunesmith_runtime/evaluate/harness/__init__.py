@@ -1,0 +1,1 @@
+"""lm-evaluation-harness: its tasks over our models, its results as ours."""
