@@ -15,6 +15,7 @@ from tunesmith_api.suites import (
     JudgeSuite,
     PerformanceSuite,
     PerplexitySuite,
+    SafetySuite,
     Suite,
     SuiteKind,
 )
@@ -28,6 +29,7 @@ _MODULES: dict[type[SuiteKind], str] = {
     PerformanceSuite: "performance",
     ClassificationSuite: "classification",
     ExtractionSuite: "extraction",
+    SafetySuite: "safety",
 }
 
 
