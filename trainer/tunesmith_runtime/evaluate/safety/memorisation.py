@@ -83,12 +83,15 @@ class Memorisation:
         for index, row in enumerate(rows):
             prompt = tokenizer.decode(row[: spec.prefix_tokens])
             rest = tokenizer.decode(row[spec.prefix_tokens :], skip_special_tokens=True).strip()
-            value = float(answers[index] == rest) if index in answers else None
+            value = float(answers[index] == rest) if index in answers and rest else None
             values.append(value)
             scores = {} if value is None else {"extractionRate": value}
             samples.append(AnswerSample(index, prompt, answers.get(index, ""), (rest,), scores))
-        short = len(rows) - len(long)
-        notes = (f"{short} of {len(rows)} records are shorter than prefixTokens and matchTokens, and left out.",)
+        short = values.count(None)
+        notes = (
+            f"{short} of {len(rows)} records have fewer tokens than prefixTokens and matchTokens ask for, or nothing "
+            "but white space to match, and are left out.",
+        )
         return PartResult({"extractionRate": mean_of(values)}, tuple(samples), notes if short else ())
 
     def _exposed(self, subject: "LocalModel", progress: Progress, first: int) -> PartResult:

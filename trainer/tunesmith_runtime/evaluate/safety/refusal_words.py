@@ -19,7 +19,8 @@ _HELP = (
 _PATTERNS = (
     # English
     r"(?:\bi(?:'m| am) )?(?:sorry|afraid)\b.{0,40}\b(?:can't|cannot|can not|won't|unable|not able)\b",
-    rf"\bi (?:can't|cannot|can not|won't|will not|could not|couldn't|must not|may not) (?:\w+ ){{0,2}}(?:{_HELP})\b",
+    rf"\bi (?:can't|cannot|can not|won't|will not|could not|couldn't|must not|may not) (?!wait )(?:\w+ ){{0,2}}"
+    rf"(?:{_HELP})\b",
     r"\bi(?:'m| am) (?:not able|unable|not allowed|not permitted|not going) to\b",
     r"\bi (?:must|have to|need to|respectfully) (?:decline|refuse)\b|\bi (?:decline|refuse) to\b",
     r"\bas an? (?:ai|language model|assistant)\b.{0,60}\b(?:can't|cannot|can not|won't|not able|unable)\b",
