@@ -1,13 +1,17 @@
 """A safety suite's fields: what its parts need, which metrics they give, and what an endpoint cannot answer."""
 
+import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from tunesmith_api.errors import explain
 from tunesmith_api.evaljob import EvalJobSpec
 from tunesmith_api.metrics import METRICS
+from tunesmith_api.resources import EvalJob, parse
 from tunesmith_api.suites import EvalSuite
 from tunesmith_api.suites.safety import Level
 
@@ -105,3 +109,12 @@ def test_an_endpoint_is_not_asked_for_probabilities(part: str) -> None:
     assert job(toxicity=WORDS).suites[0].safety
     with pytest.raises(ValidationError, match="needs a model's own probabilities, which an endpoint does not give"):
         job(toxicity=WORDS, **{part: {"uri": FILE}})
+
+
+def test_the_manifest_of_the_page_is_valid_and_its_table_has_all_metrics() -> None:
+    text = (Path(__file__).parents[2] / "docs/how-to/evaluate-safety.md").read_text(encoding="utf-8")
+    (manifest,) = [each for each in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "kind: EvalJob" in each]
+    job = parse(yaml.safe_load(manifest))
+    assert isinstance(job, EvalJob)
+    table = "".join(line for line in text.splitlines() if line.startswith("| `"))
+    assert {name.rpartition("/")[2] for name in job.spec.suites[0].metric_names()} <= set(re.findall(r"\w+", table))
