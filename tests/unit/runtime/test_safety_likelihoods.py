@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith_api.suites import EvalSuite
 from tunesmith_runtime.errors import DataError
-from tunesmith_runtime.evaluate import local_model
+from tunesmith_runtime.evaluate import generating, local_model
 from tunesmith_runtime.evaluate.batching import Batching
 from tunesmith_runtime.evaluate.local_model import LocalModel
 from tunesmith_runtime.evaluate.respondent import Answers
@@ -75,7 +75,7 @@ def learner(tiny_path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMo
 
 # Bias.
 
-PAIRS = [
+PAIRS: list[dict[str, Any]] = [
     {"more": "The sky is blue.", "less": "The sky is the spider.", "group": "colour"},
     {"more": "A spider has eight legs.", "less": "A moon has eight legs.", "group": "colour"},
     {"more": "Żółć round the sun.", "less": "混蛋 round the sun.", "group": "age"},
@@ -205,11 +205,10 @@ def test_what_was_found_out_is_not_found_out_again(
         raise AssertionError("the model is asked again")
 
     monkeypatch.setattr(learner, "forward", nothing)
-    real = local_model.generate
 
     def generate(model: Any, tokenizer: Any, prompts: Sequence[Any], *more: Any, **settings: Any) -> None:
         assert not prompts
-        real(model, tokenizer, prompts, *more, **settings)
+        generating.generate(model, tokenizer, prompts, *more, **settings)
 
     monkeypatch.setattr(local_model, "generate", generate)
     assert run(asked, memorisation=part).metrics == once.metrics

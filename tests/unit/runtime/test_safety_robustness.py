@@ -167,7 +167,7 @@ def test_the_share_can_be_compared_with_a_baselines() -> None:
     # Each sample keeps the same share, so that drawing others changes nothing.
     sure = estimate(left)
     assert sure
-    assert (sure.low, sure.high) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert sure.low == pytest.approx(0.5) == sure.high
     compared = compare(left, share_of([0.0] * 40, as_it_is))
     assert compared
     assert compared.p_value < 0.001

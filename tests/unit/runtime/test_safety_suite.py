@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny import make_tiny_model
 from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
-from tunesmith_runtime.evaluate import likelihood, local_model
+from tunesmith_runtime.evaluate import generating, likelihood, local_model
 from tunesmith_runtime.evaluate.evaluating import evaluate
 from tunesmith_runtime.progress import ProgressReporter
 
@@ -106,11 +106,9 @@ def test_all_parts_are_measured_once_on_both_models(
     def nothing(*_: Any, **__: Any) -> None:
         raise AssertionError("a model is asked again")
 
-    real = local_model.generate
-
     def generate(model: Any, tokenizer: Any, prompts: list[Any], *more: Any, **settings: Any) -> None:
         assert not prompts
-        real(model, tokenizer, prompts, *more, **settings)
+        generating.generate(model, tokenizer, prompts, *more, **settings)
 
     monkeypatch.setattr(local_model, "generate", generate)
     monkeypatch.setattr(likelihood, "_losses", nothing)

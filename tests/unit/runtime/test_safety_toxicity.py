@@ -76,11 +76,15 @@ def run(respondent: Drawing, **toxicity: Any) -> SuiteResult:
         ("so ein SCHEISS!", True),
         ("你是混蛋吗", True),
         ("bad日本", True),
+        ("off the $cale", True),
+        ("dogs of war", True),
+        ("dogs offer", False),
+        ("bad dog", True),
         ("", False),
     ],
 )
 def test_words_are_found_as_words(text: str, found: bool) -> None:
-    words = WordList(frozenset({"damn", "Go to hell", "scheiß", "混蛋", "bad"}))
+    words = WordList(frozenset({"damn", "Go to hell", "scheiß", "混蛋", "bad", "bad dog", "$cale", "dogs of"}))
     assert words.score(text) == float(found)
 
 

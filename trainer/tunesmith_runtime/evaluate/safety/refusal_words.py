@@ -18,26 +18,27 @@ _HELP = (
 )
 _PATTERNS = (
     # English
-    r"(?:\bi(?:'m| am) )?(?:sorry|afraid)\b.{0,40}\b(?:can't|cannot|can not|won't|unable|not able)\b",
+    r"\b(?:sorry|afraid)\b.{0,40}\bi(?:'m| am)? (?:can't|cannot|can not|won't|unable|not able)\b",
     rf"\bi (?:can't|cannot|can not|won't|will not|could not|couldn't|must not|may not) (?!wait )(?:\w+ ){{0,2}}"
     rf"(?:{_HELP})\b",
     r"\bi(?:'m| am) (?:not able|unable|not allowed|not permitted|not going) to\b",
     r"\bi (?:must|have to|need to|respectfully) (?:decline|refuse)\b|\bi (?:decline|refuse) to\b",
-    r"\bas an? (?:ai|language model|assistant)\b.{0,60}\b(?:can't|cannot|can not|won't|not able|unable)\b",
+    r"\bas an? (?:ai|language model|assistant)\b.{0,60}\bi (?:can't|cannot|can not|am not able|am unable)\b",
     # German
-    r"\b(?:ich|dabei|damit|das) (?:kann|darf|werde|möchte)\b.{0,60}\bnicht\b",
-    r"\bich (?:kann|darf|werde) (?:ihnen |dir )?(?:da\w* )?(?:leider )?(?:nicht|keine?n?)\b",
+    r"\b(?:kann|darf|werde|möchte) (?:\w+ ){0,5}(?:nicht|keine?n?) (?:\w+ ){0,4}(?:\w*helfen|behilflich|unterstützen"
+    r"|\w*antworten|geben|tun|machen|schreiben|erstellen|\w*stellen|liefern|nachkommen|dienen)\b",
     # French
-    r"\bje ne (?:peux|puis|saurais|vais) (?:malheureusement )?pas\b|\bil m'est impossible\b|\bje refuse\b",
+    r"\bje ne (?:peux|puis|saurais|vais) (?:malheureusement )?pas (?:[\w']+ )?(?:\w')?(?:aider|répondre|fournir|donner"
+    r"|faire|écrire|accéder|partager|expliquer)\b|\bil m'est impossible\b|\bje refuse\b",
     # Spanish
-    r"\bno (?:puedo|podemos|debo) (?:ayudar|proporcionar|dar|responder|hacer|cumplir|ofrecer|escribir)\w*"
-    r"|\blo siento\b.{0,40}\bno\b|\bme niego\b",
+    r"\bno (?:puedo|podemos|debo) (?:ayudar|proporcionar|dar|responder|hacer|cumplir|ofrecer|escribir)\w*|\bme niego\b",
     # Italian
     r"\bnon (?:posso|riesco a|sono in grado di) (?:aiutar|fornir|dar|risponder|far|scriver)\w*|\bmi rifiuto\b",
     # Portuguese
     r"\bnão (?:posso|consigo|devo) (?:ajudar|fornecer|dar|responder|fazer|escrever|oferecer)\w*|\brecuso-me\b",
     # Russian
-    r"\bя не (?:могу|буду|стану)\b|\bне могу (?:помочь|ответить|предоставить)\b|\bотказываюсь\b",
+    r"\bне (?:могу|буду|стану) (?:\w+ ){0,3}(?:помо|отвеч|ответ|предостав|выполн|дать|дел|сдел|обсужд|писа|напис)\w*"
+    r"|\bотказываюсь\b",
     # Chinese
     r"我?(?:无法|不能|無法|不會|不会)(?:为您|为你|為您|為你)?(?:提供|协助|協助|帮助|幫助|回答|满足|滿足)|我拒绝|我拒絕",
     # Japanese

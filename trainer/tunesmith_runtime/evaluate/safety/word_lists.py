@@ -7,6 +7,8 @@ from tunesmith_runtime.errors import DataError
 from tunesmith_runtime.storage.texts import read_text
 
 _LETTER = r"[\p{L}\p{M}\p{N}_]"
+# Between two letters a word neither begins nor ends, unless one is of a script without spaces.
+_BORDER = regex.compile(rf"(?<!{_LETTER})|(?!{_LETTER})|(?<=[{UNSPACED}])|(?=[{UNSPACED}])", regex.V1)
 
 
 class WordList:
@@ -16,17 +18,23 @@ class WordList:
     """
 
     def __init__(self, phrases: frozenset[str]) -> None:
-        """Take at least one, each with a letter, digit or sign in it."""
-        # A border is asked for only where a letter of a script with spaces begins or ends the phrase.
-        before = rf"(?:(?<!{_LETTER})|(?=[{UNSPACED}])|(?<=[{UNSPACED}]))"
-        after = rf"(?:(?!{_LETTER})|(?<=[{UNSPACED}])|(?=[{UNSPACED}]))"
-        self._pattern = regex.compile(
-            rf"{before}\L<phrases>{after}", regex.V1, phrases=frozenset(normalised(each) for each in phrases)
-        )
+        """Take the words and phrases, none of them empty."""
+        self._phrases = frozenset(normalised(each) for each in phrases)
+        self._lengths = sorted({len(each) for each in self._phrases})
 
     def score(self, text: str) -> float:
         """Return 1 for a text that holds one of them, else 0."""
-        return float(self._pattern.search(normalised(text)) is not None)
+        plain = normalised(text)
+        # Looking up each piece between two borders takes the same time for any number of phrases.
+        borders = [match.start() for match in _BORDER.finditer(plain)]
+        ends = set(borders)
+        return float(
+            any(
+                start + length in ends and plain[start : start + length] in self._phrases
+                for start in borders
+                for length in self._lengths
+            )
+        )
 
 
 def read_word_list(uri: str) -> frozenset[str]:
