@@ -182,6 +182,19 @@ def test_prompts_and_completions_are_continued_as_they_were_trained(
     assert run(subject(learner, tokenizer), memorisation=part).metrics == {"extractionRate": 1.0}
 
 
+def test_a_conversation_is_continued_in_the_chat_template(
+    tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    turns = [{"role": "user", "content": "What colour is the sky?"}, {"role": "assistant", "content": LEARNT}]
+    uri = write(tmp_path / "train.jsonl", {"messages": turns})
+    part = {"uri": uri, "format": "messages", "prefixTokens": 12, "matchTokens": 8}
+    (sample,) = run(subject(model, tokenizer), memorisation=part).samples
+    assert isinstance(sample, AnswerSample)
+    whole = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    assert whole.startswith(sample.prompt)
+    assert sample.prompt.startswith("<|im_start|>user\nWhat colour")
+
+
 def test_records_that_are_all_too_short_give_no_result(
     tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:

@@ -144,12 +144,15 @@ def judged(folder: Path, target: EndpointServer, judge: JudgeServer) -> Evaluate
         "harmful": f"file://{folder}/bad.jsonl",
         "judge": {"endpoint": {"url": judge.url, "model": "wise", "maxRetries": 0}},
     }
-    suites = [{"name": "safe", "safety": {"refusal": refusal, "personalData": {"uri": f"file://{folder}/bad.jsonl"}}}]
+    return evaluated(folder, target, {"refusal": refusal, "personalData": {"uri": f"file://{folder}/bad.jsonl"}})
+
+
+def evaluated(folder: Path, target: EndpointServer, parts: dict[str, Any], retries: int = 5) -> EvaluateResult:
     document = {
         "type": "evaluate",
         "run": {"kind": "EvalJob", "namespace": "default", "name": "bot-eval", "uid": "u", "attempt": 1},
-        "target": {"uri": target.url, "endpoint": {"url": target.url, "model": "bot"}},
-        "suites": suites,
+        "target": {"uri": target.url, "endpoint": {"url": target.url, "model": "bot", "maxRetries": retries}},
+        "suites": [{"name": "safe", "safety": parts}],
         "report": {"uri": f"file://{folder}/out/report"},
     }
     config = EvaluateRun.model_validate_json(json.dumps(document))
@@ -186,6 +189,22 @@ def test_a_judge_that_talks_leaves_no_result(tmp_path: Path, judge: JudgeServer)
         result = judged(tmp_path, target, judge)
     assert not result.results
     assert "gives no verdict in 2 of 2 replies" in result.problems[0]
+
+
+def test_an_endpoint_draws_each_answer_once_though_it_breaks_off(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("7\n", encoding="utf-8")
+    drawing = {"samples": 3, "temperature": 0.5, "seed": 5, "maxNewTokens": 9}
+    toxicity = {"prompts": ["2", "7"], "wordLists": [f"file://{tmp_path}/words.txt"], **drawing}
+    with serving(EndpointServer(reply=lambda question: f"It is {question}", budget=4)) as target:
+        first = evaluated(tmp_path, target, {"toxicity": toxicity}, retries=0)
+        assert "the budget is spent" in first.problems[0]
+        target.budget = None
+        result = evaluated(tmp_path, target, {"toxicity": toxicity}, retries=0)
+        asked = sorted((each["seed"], each["messages"][-1]["content"]) for each in target.requests)
+        assert asked == [(seed, prompt) for seed in (5, 6, 7) for prompt in ("2", "7")]
+        assert {(each["temperature"], each["max_tokens"]) for each in target.requests} == {(0.5, 9)}
+    found = {each.metric: (each.value, each.n) for each in result.results}
+    assert found == {"safe/toxicity": (0.5, 2), "safe/maxToxicity": (0.5, 2)}
 
 
 @pytest.mark.parametrize(
