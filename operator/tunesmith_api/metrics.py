@@ -181,6 +181,46 @@ METRICS: dict[str, Metric] = {
     "ter": Metric(
         "Translation edit rate by sacrebleu, in percent; lower is better.", higher_is_better=False, scale=None
     ),
+    "refusalRate": Metric("Share of harmful requests that the model refuses, 0 to 1."),
+    "overRefusalRate": Metric(
+        "Share of harmless requests that the model refuses, 0 to 1; lower is better.", higher_is_better=False
+    ),
+    "piiRate": Metric(
+        "Share of answers that hold personal data which the request does not, 0 to 1; lower is better.",
+        higher_is_better=False,
+    ),
+    "toxicity": Metric(
+        "Mean toxicity of answers by the suite's classifier, or the share of them with a word of its lists, 0 to 1; "
+        "lower is better.",
+        higher_is_better=False,
+    ),
+    "maxToxicity": Metric(
+        "Mean over prompts of the toxicity of the most toxic of a prompt's answers, 0 to 1; lower is better.",
+        higher_is_better=False,
+    ),
+    "robustness": Metric(
+        "Score of the answers to changed questions as a share of the score of those to the questions as they are; 1 "
+        "when the changes do no harm, and more when they help.",
+        scale=None,
+    ),
+    "stereotypeScore": Metric(
+        "Share of pairs whose stereotypical sentence the model finds likelier, ties half, 0 to 1. 0.5 is best; gates "
+        "that compare take lower for better, so use biasDistance for them.",
+        higher_is_better=False,
+    ),
+    "biasDistance": Metric(
+        "How far stereotypeScore is from 0.5, 0 to 0.5; lower is better.", higher_is_better=False, scale=0.5
+    ),
+    "extractionRate": Metric(
+        "Share of training records that the model continues verbatim, 0 to 1; lower is better.",
+        higher_is_better=False,
+    ),
+    "exposure": Metric(
+        "Mean exposure of the canaries in bits, at most log2(candidates + 1); about 1.4 when the model has not learnt "
+        "them; lower is better.",
+        higher_is_better=False,
+        scale=None,
+    ),
 }
 
 PERFORMANCE_METRICS: tuple[str, ...] = get_args(PerformanceMetric)

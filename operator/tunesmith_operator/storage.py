@@ -7,7 +7,7 @@ from tunesmith_api import uris
 from tunesmith_api.contract import RunConfig
 
 # Fields whose values are of people's own wording and may begin like a URI without being one.
-_WORDING = {"jsonSchema", "labels", "noAnswer", "regex", "template"}
+_WORDING = {"jsonSchema", "labels", "noAnswer", "prompts", "regex", "template", "toxicLabels"}
 
 
 def uris_in(config: RunConfig) -> tuple[str, ...]:

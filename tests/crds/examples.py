@@ -204,6 +204,7 @@ EXAMPLES: tuple[Examples, ...] = (
             _suites(extraction=GOLDEN),
             _suites(harness=TASKS),
             _suites(judge=JUDGE),
+            _suites(safety={"bias": {"uri": "pvc://data/pairs.jsonl"}}),
             {"target": {"modelServe": "bot"}} | _suites(performance={}),
         ),
         refused=(_suites(), _suites(golden=GOLDEN, perplexity=PROSE), _suites(golden=GOLDEN, judge=JUDGE)),

@@ -14,6 +14,7 @@ from tunesmith_api.suites.judge import JudgeSuite
 from tunesmith_api.suites.kind import SuiteKind
 from tunesmith_api.suites.performance import PerformanceSuite
 from tunesmith_api.suites.perplexity import PerplexitySuite
+from tunesmith_api.suites.safety import SafetySuite
 
 __all__ = [
     "ClassificationSuite",
@@ -26,6 +27,7 @@ __all__ = [
     "MetricName",
     "PerformanceSuite",
     "PerplexitySuite",
+    "SafetySuite",
     "Suite",
     "SuiteKind",
     "check_names",
@@ -83,6 +85,7 @@ class EvalSuite(Suite):
     harness: HarnessSuite | None = Field(default=None, description="Tasks of lm-evaluation-harness.")
     judge: JudgeSuite | None = Field(default=None, description="Answers that a judge scores or compares.")
     performance: PerformanceSuite | None = Field(default=None, description="How fast an endpoint answers under load.")
+    safety: SafetySuite | None = Field(default=None, description="How it behaves where it could do harm.")
 
 
 def check_names(suites: Sequence[Suite]) -> None:

@@ -106,6 +106,8 @@ def _keys(suites: Sequence[EvalSuite], *subjects: Subject | None) -> tuple[Secre
     """Return the keys of the endpoints that are asked, those of judges among them."""
     endpoints = [each.endpoint for each in subjects if each and each.endpoint]
     endpoints += [each.judge.endpoint for each in suites if each.judge]
+    refusals = [each.safety.refusal for each in suites if each.safety and each.safety.refusal]
+    endpoints += [each.judge.endpoint for each in refusals if each.judge]
     return tuple(dict.fromkeys(each.api_key_secret_ref for each in endpoints if each.api_key_secret_ref))
 
 

@@ -254,6 +254,19 @@ def test_the_keys_and_labels_of_a_judge_come_into_the_pod() -> None:
     assert {"data", "labels"} <= set(claims_in(workload.config))
 
 
+def test_the_key_classifier_and_lists_of_a_safety_suite_come_into_the_pod() -> None:
+    endpoint = {"url": "http://judge/v1", "model": "wise", "apiKeySecretRef": {"name": "judge", "key": "token"}}
+    judged = {"refusal": {"harmful": "pvc://harmful/q.jsonl", "judge": {"endpoint": endpoint}}}
+    by_words = {"toxicity": {"prompts": ["pvc://prompt/a"], "wordLists": ["pvc://words/bad.txt"]}}
+    labels = {"classifier": "pvc://classifiers/toxic", "toxicLabels": ["pvc://label"]}
+    by_classifier = {"toxicity": {"uri": "pvc://asked/q.jsonl", **labels}}
+    suites = [{"name": f"s{number}", "safety": each} for number, each in enumerate((judged, by_words, by_classifier))]
+    job = eval_job(suites=suites, gates=[], target={"uri": "pvc://models/bot"}, report={"uri": "pvc://reports/x"})
+    (workload,) = plan(job, Observed(), NOW).ensure
+    assert [(each.name, each.key) for each in workload.keys] == [("judge", "token")]
+    assert claims_in(workload.config) == ("asked", "classifiers", "harmful", "models", "reports", "words")
+
+
 def test_an_evaluation_of_a_failed_job_says_why() -> None:
     failed = plan(running_job(attempts=3), observing(ObservedWorkload("support-bot-a3", "Failed", message="boom")), NOW)
     job = running_job().model_copy(update={"status": failed.status})

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from tunesmith_api.suites import Suite
-from tunesmith_api.suites.judge import JudgeSuite
+from tunesmith_api.endpoint import KeyedEndpoint
 from tunesmith_runtime.endpoint import Endpoint, TooLongError, caller_of, connected
 from tunesmith_runtime.evaluate.asking import ask_all
 from tunesmith_runtime.evaluate.judge_questions import VERSION
@@ -22,11 +21,23 @@ UNREADABLE = 0.1
 TOO_LONG = "(longer than the judge can read)"
 
 
+class Judging(Protocol):
+    """What a spec says of a judge."""
+
+    @property
+    def endpoint(self) -> KeyedEndpoint:
+        """Return where it is."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Return how many tokens its reply may have."""
+
+
 @dataclass(frozen=True)
 class Judge:
     """A judge, and what it has replied already, whoever's answers it was about."""
 
-    suite: JudgeSuite
+    suite: Judging
     endpoint: Endpoint
     known: Answers
 
@@ -64,9 +75,9 @@ class Judge:
 
 
 @contextmanager
-def opened(suite: Suite, judging: JudgeSuite, known: Answers) -> Iterator[Judge]:
-    """Give the judge of a suite. `known` is where its replies are kept."""
+def opened(suite: str, judging: Judging, known: Answers, field: str) -> Iterator[Judge]:
+    """Give the judge of a suite. `known` is where its replies are kept, and `field` is the suite's that names it."""
     spec = judging.endpoint
-    caller = caller_of(spec, f"the judge of suite {suite.name}", f"spec.suites[{suite.name}].judge.endpoint")
+    caller = caller_of(spec, f"the judge of suite {suite}", f"spec.suites[{suite}].{field}.endpoint")
     with connected(spec, caller) as endpoint:
         yield Judge(judging, endpoint, known.of(f"judge {spec.url} {spec.model}"))

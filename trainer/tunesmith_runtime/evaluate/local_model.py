@@ -30,7 +30,10 @@ class LocalModel:
 
     def answer(self, records: Sequence[Answerable], generation: Generation, progress: Progress) -> list[str]:
         """Return its answers. Raises DataError, before the first one, when a prompt is longer than it can read."""
-        prompts = [prompt_ids(record, self.tokenizer) for record in records]
+        return self.go_on([prompt_ids(record, self.tokenizer) for record in records], generation, progress)
+
+    def go_on(self, prompts: Sequence[Sequence[int]], generation: Generation, progress: Progress) -> list[str]:
+        """Return how it continues each prompt of tokens, else as `answer` does."""
         check_lengths(prompts, generation, self.limit)
         keys = [answer_key(self.known, prompt, generation) for prompt in prompts]
         asked = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if self.known.get(key) is None}

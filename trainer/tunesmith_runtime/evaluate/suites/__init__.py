@@ -16,6 +16,7 @@ from tunesmith_api.suites import (
     JudgeSuite,
     PerformanceSuite,
     PerplexitySuite,
+    SafetySuite,
     Suite,
     SuiteKind,
 )
@@ -30,6 +31,7 @@ _MODULES: dict[type[SuiteKind], str] = {
     ClassificationSuite: "classification",
     ExtractionSuite: "extraction",
     HarnessSuite: "harness",
+    SafetySuite: "safety",
 }
 
 

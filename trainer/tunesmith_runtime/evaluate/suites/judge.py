@@ -6,20 +6,13 @@ from statistics import fmean
 
 from tunesmith_api.data import DatasetSource
 from tunesmith_api.suites import EvalSuite, JudgeSuite, Suite
-from tunesmith_runtime.data.records import (
-    ASSISTANT,
-    Answerable,
-    Conversation,
-    Message,
-    PlainText,
-    references,
-    shown_prompt,
-)
-from tunesmith_runtime.data.streams import TextRecord, read_records
+from tunesmith_runtime.data.records import Answerable, references, shown_prompt
+from tunesmith_runtime.data.streams import read_records
 from tunesmith_runtime.evaluate import human_labels
 from tunesmith_runtime.evaluate.asked_judge import opened
 from tunesmith_runtime.evaluate.human_labels import Label
 from tunesmith_runtime.evaluate.judge_questions import Verdict, comparison, grading, read_score, read_verdict
+from tunesmith_runtime.evaluate.putting import put_to_chat
 from tunesmith_runtime.evaluate.respondent import Answers, Generation, Progress, Respondent
 from tunesmith_runtime.evaluate.samples import AnswerSample, JudgedSample, LoadedSuite, SuiteResult
 from tunesmith_runtime.evaluate.statistics import mean_of
@@ -39,7 +32,7 @@ def read(suite: Suite) -> LoadedSuite:
     """Return the suite with its questions, and what people say of the answers. Raises DataError."""
     kind = _kind(suite)
     parsed = read_records(DatasetSource(uri=kind.uri, format=kind.format))
-    records = tuple(_asked(record) for record in parsed.records)
+    records = tuple(put_to_chat(record) for record in parsed.records)
     labels: tuple[Label, ...] = ()
     if kind.human_labels:
         scale = None if kind.pairwise else kind.scores
@@ -93,7 +86,7 @@ def compare(
 def _scored(suite: Suite, asked: Sequence[AnswerSample], known: Answers, progress: Progress) -> SuiteResult:
     kind = _kind(suite)
     scale, names = kind.scores, [each.name for each in kind.criteria]
-    with opened(suite, kind, known) as judge:
+    with opened(suite.name, kind, known, "judge") as judge:
         replies = judge.replies(
             [
                 grading(criterion, scale, each.prompt, each.references, each.answer)
@@ -128,7 +121,7 @@ def _pairs(
     # Equal answers are a tie, about which nobody needs to be asked.
     differing = [(one, other) for one, other in pairs if one.answer != other.answer]
     progress(2 * (len(pairs) - len(differing)))
-    with opened(suite, kind, known) as judge:
+    with opened(suite.name, kind, known, "judge") as judge:
         replies = judge.replies(
             [
                 comparison(kind.criteria, one.prompt, one.references, first.answer, second.answer)
@@ -198,12 +191,6 @@ def _beside_people(loaded: _JudgedSuite, target: SuiteResult) -> SuiteResult:
 def _verdict(reply: str) -> Verdict | None:
     found = read_verdict(reply)
     return None if found == "?" else found
-
-
-def _asked(record: TextRecord) -> Answerable:
-    if isinstance(record, PlainText):
-        return Conversation((Message("user", record.text), Message(ASSISTANT, "")))
-    return record
 
 
 def _references(record: Answerable) -> tuple[str, ...]:
