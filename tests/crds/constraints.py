@@ -230,8 +230,9 @@ def _min_items(field: Field, keyword: str) -> Iterator[Constraint]:
 def _max_items(field: Field, keyword: str) -> Iterator[Constraint]:
     bound = field.schema[keyword]
     values = field.schema["items"].get("enum")
-    if values and field.schema["x-kubernetes-list-type"] == "set" and len(values) < bound:
-        accepted, refused = values, (values * bound)[: bound + 1]  # so many different ones there are not
+    if values and field.schema["x-kubernetes-list-type"] == "set":
+        # It may be that there are not so many different ones.
+        accepted, refused = values[:bound], (values * bound)[: bound + 1]
     else:
         accepted, refused = _items(field, bound), _items(field, bound + 1)
     yield Constraint(field, keyword, [accepted], [refused], f"must have at most {bound} items")
