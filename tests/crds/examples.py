@@ -73,6 +73,7 @@ HELD_OUT = {"uri": "pvc://data/heldout.jsonl", "format": "messages"}
 GOLDEN = {"uri": "pvc://data/heldout.jsonl"}
 PROSE = {"uri": "pvc://data/prose.jsonl"}
 JUDGE = {"uri": "pvc://data/questions.jsonl", "endpoint": {"url": "http://judge.default.svc/v1", "model": "wise"}}
+PEOPLE = {"uri": "pvc://data/questions.jsonl"}
 BY_JOB = {"fineTuneJob": "bot"}
 BY_URI = {"uri": "pvc://models/bot"}
 SPAN = {"min": 0.1, "max": 0.2}
@@ -202,6 +203,7 @@ EXAMPLES: tuple[Examples, ...] = (
             _suites(classification=MAIL),
             _suites(extraction=GOLDEN),
             _suites(judge=JUDGE),
+            {"baseline": BY_JOB} | _suites(human=PEOPLE),
             {"target": {"modelServe": "bot"}} | _suites(performance={}),
         ),
         refused=(_suites(), _suites(golden=GOLDEN, perplexity=PROSE), _suites(golden=GOLDEN, judge=JUDGE)),

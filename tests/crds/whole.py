@@ -175,6 +175,7 @@ EVAL_JOB_STATUS: Object = JOB_STATUS | {
     "target": SUBJECT,
     "baseline": SUBJECT,
     "percent": 50,
+    "ratingUrl": "http://rating-bot-e1.default.svc:8080/?key=k",
     "results": [
         {
             "metric": "facts/f1",
@@ -530,6 +531,16 @@ _EVAL_JOB: Object = RUN | {
                 "maxNewTokens": 64,
                 "maxTokens": 8,
                 "humanLabels": "pvc://data/labels.jsonl",
+            },
+        },
+        {
+            "name": "people",
+            "human": {
+                "uri": "pvc://data/questions.jsonl",
+                "format": "promptCompletion",
+                "instructions": "Which answer would you rather send to a customer?",
+                "votes": 3,
+                "maxNewTokens": 64,
             },
         },
     ],

@@ -9,6 +9,7 @@ from tunesmith_api.base import ApiModel, ItemName
 from tunesmith_api.suites.classification import ClassificationSuite
 from tunesmith_api.suites.extraction import ExtractionSuite
 from tunesmith_api.suites.golden import GoldenSuite
+from tunesmith_api.suites.human import HumanSuite
 from tunesmith_api.suites.judge import JudgeSuite
 from tunesmith_api.suites.kind import SuiteKind
 from tunesmith_api.suites.performance import PerformanceSuite
@@ -19,6 +20,7 @@ __all__ = [
     "EvalSuite",
     "ExtractionSuite",
     "GoldenSuite",
+    "HumanSuite",
     "JudgeSuite",
     "MetricName",
     "PerformanceSuite",
@@ -75,6 +77,7 @@ class EvalSuite(Suite):
 
     judge: JudgeSuite | None = Field(default=None, description="Answers that a judge scores or compares.")
     performance: PerformanceSuite | None = Field(default=None, description="How fast an endpoint answers under load.")
+    human: HumanSuite | None = Field(default=None, description="Answers that people compare on a page.")
 
 
 def check_names(suites: Sequence[Suite]) -> None:

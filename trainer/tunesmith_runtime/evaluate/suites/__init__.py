@@ -12,12 +12,14 @@ from tunesmith_api.suites import (
     ClassificationSuite,
     ExtractionSuite,
     GoldenSuite,
+    HumanSuite,
     JudgeSuite,
     PerformanceSuite,
     PerplexitySuite,
     Suite,
     SuiteKind,
 )
+from tunesmith_runtime.evaluate.rating.people import People
 from tunesmith_runtime.evaluate.respondent import Answers, Progress, Respondent
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult
 
@@ -28,6 +30,7 @@ _MODULES: dict[type[SuiteKind], str] = {
     PerformanceSuite: "performance",
     ClassificationSuite: "classification",
     ExtractionSuite: "extraction",
+    HumanSuite: "human",
 }
 
 
@@ -51,6 +54,7 @@ class Compare(Protocol):
         baseline: SuiteResult | None,
         known: Answers,
         progress: Progress,
+        people: People,
     ) -> tuple[SuiteResult, SuiteResult | None]:
         """Return both results with what only both of them together tell. Raises RunError."""
 
