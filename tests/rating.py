@@ -143,7 +143,7 @@ class Person:
     def get(self, path: str, **headers: str) -> requests.Response:
         return self.session.get(self.at(path), headers={"X-Rating-Key": self.key, **headers}, timeout=30)
 
-    def post(self, what: str, body: object, **headers: str) -> requests.Response:
+    def post(self, what: str, body: Any, **headers: str) -> requests.Response:
         return self.session.post(
             self.at(f"/api/{what}"), json=body, headers={"X-Rating-Key": self.key, **headers}, timeout=30
         )
