@@ -13,7 +13,7 @@ BASELINE = {"uri": "pvc://models/base"}
 
 def job(baseline: dict[str, str] | None = BASELINE, gates: list[dict[str, Any]] | None = None, **human: Any) -> Any:
     suites = [{"name": "people", "human": {"uri": "pvc://data/questions.jsonl", **human}}]
-    return eval_job(suites=suites, gates=gates or [], **({"baseline": baseline} if baseline else {}))
+    return eval_job(suites=suites, gates=gates or [], baseline=baseline)
 
 
 def refused(**changes: Any) -> str:

@@ -8,7 +8,8 @@ from tunesmith_api.contract import EvaluateResult, ProgressDocument, RatingProgr
 from tunesmith_api.evaljob import EvalJobStatus, MetricResult, Subject
 from tunesmith_api.finetunejob import AttemptRecord
 from tunesmith_api.resources import EvalJob
-from tunesmith_operator.planner import Observed, ObservedWorkload, plan
+from tunesmith_operator.planner import Observed, ObservedWorkload
+from tunesmith_operator.planner.evaljob import plan
 from tunesmith_operator.planner.situation import find
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -2,12 +2,14 @@
 
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -351,6 +353,28 @@ class TestPage:
         assert answer.json()["error"].startswith("The vote could not be kept; give it again. (")
         file.rmdir()
         assert person.post("votes", body).json()["given"] == 1
+
+    def test_a_request_that_is_cut_off_is_no_vote_and_no_trouble(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        votes = Votes([pair_of("a", "b", "c", "d")], 1, "seed", Journal(tmp_path / "cut.jsonl"), lambda _: None)
+        with served(votes, "Which?", SECRET) as page:
+            host, _, port = urlsplit(page.url).netloc.partition(":")
+            head = f"POST /api/votes HTTP/1.1\r\nHost: {host}\r\n{KEY_HEADER}: {SECRET}\r\n"
+            with socket.create_connection((host, int(port))) as line:
+                line.sendall(f'{head}Content-Type: application/json\r\nContent-Length: 90\r\n\r\n{{"pair"'.encode())
+                assert Person(page.url, "Ann").state["given"] == 0
+            assert Person(page.url, "Bob").state["given"] == 0
+        assert not [each for each in caplog.records if each.exc_info]
+
+    def test_halves_of_characters_are_shown_as_question_marks(self, tmp_path: Path) -> None:
+        pair = pair_of("Which\udc00?", "Who\ud83d?", "We\ud83d.", "They.")
+        votes = Votes([pair], 1, "seed", Journal(tmp_path / "halves.jsonl"), lambda _: None)
+        with served(votes, "Which\udc00?", SECRET) as page:
+            state = Person(page.url, "Ann").state
+        assert state["instructions"] == "Which??"
+        assert state["pair"]["prompt"] == "Who??"
+        assert set(state["pair"]["answers"]) == {"We?.", "They."}
 
     def test_undo_over_http(self, page: Served) -> None:
         person = Person(page.url, "Ann")

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect
 
 from tunesmith_runtime.errors import NotWritableError
 from tunesmith_runtime.evaluate.rating.votes import LONGEST_NAME, VoteRefusedError, Votes, name_of
@@ -132,18 +133,23 @@ def _described(votes: Votes, instructions: str, rater: str | None) -> dict[str, 
     pair = votes.next_for(rater) if rater else None
     shown = None
     if rater and pair:
-        answers = [pair.target, pair.baseline]
+        answers = [_whole(pair.target), _whole(pair.baseline)]
         order = 1 if votes.target_first(pair.id, rater) else -1
-        shown = {"id": pair.id, "prompt": pair.prompt, "answers": answers[::order]}
+        shown = {"id": pair.id, "prompt": _whole(pair.prompt), "answers": answers[::order]}
     return {
         "rater": rater,
-        "instructions": instructions,
+        "instructions": _whole(instructions),
         "given": votes.given,
         "needed": votes.needed,
         "own": votes.own(rater) if rater else 0,
         "pair": shown,
         "complete": votes.complete,
     }
+
+
+def _whole(text: str) -> str:
+    """Return a text with a question mark for each half of a character, which no page can show."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _page() -> tuple[str, str]:
@@ -198,10 +204,13 @@ async def _read(request: Request, model: type[BodyT]) -> BodyT:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise _RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON, as the page does.")
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"Send no more than {MOST_BYTES} bytes.")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"Send no more than {MOST_BYTES} bytes.")
+    except ClientDisconnect as error:
+        raise _RefusedError(HTTPStatus.BAD_REQUEST, "The request was cut off.") from error
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
