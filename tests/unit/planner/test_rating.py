@@ -63,3 +63,4 @@ def test_who_waits_too_long_fails_and_the_page_is_gone() -> None:
     told = find(failed.conditions, c.FAILED)
     assert told is not None
     assert told.reason == c.DEADLINE_EXCEEDED
+    assert told.message.endswith("answers and votes are kept")

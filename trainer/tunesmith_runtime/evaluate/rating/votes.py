@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -111,19 +112,17 @@ class Votes:
         Pairs with the fewest votes come first, of these such as nobody else looks at, in the order of the questions.
         """
         with self._lock:
-            open_ = [
-                pair
+            lacking = {
+                pair: len(votes)
                 for pair, votes in self._votes.items()
-                if rater not in votes and len(votes) < self._wanted and not self.complete
-            ]
-            if self._shown.get(rater) not in open_:
+                if rater not in votes and len(votes) < self._wanted
+            }
+            if self._shown.get(rater) not in lacking:
                 self._shown.pop(rater, None)
-                if not open_:
+                if not lacking:
                     return None
-                elsewhere = [*self._shown.values()]
-                self._shown[rater] = min(
-                    open_, key=lambda pair: (len(self._votes[pair]), elsewhere.count(pair), open_.index(pair))
-                )
+                elsewhere = Counter(self._shown.values())
+                self._shown[rater] = min(lacking, key=lambda pair: (lacking[pair], elsewhere[pair]))
             return self._pairs[self._shown[rater]]
 
     def target_first(self, pair: str, rater: str) -> bool:
