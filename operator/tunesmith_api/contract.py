@@ -27,6 +27,10 @@ PROGRESS_VARIABLE = "TUNESMITH_PROGRESS"
 VOLUMES_VARIABLE = "TUNESMITH_VOLUMES"
 # The address that a server binds to: 127.0.0.1 unless set; a pod's backend sets 0.0.0.0.
 HOST_VARIABLE = "TUNESMITH_HOST"
+# The port of the page on which people compare answers, and, where it is behind a Service, that one's URL. Without that
+# the page is on a free port of the machine.
+RATING_PORT = 8080
+RATING_URL_VARIABLE = "TUNESMITH_RATING_URL"
 # A file that a server makes once it has answered a completion, for a pod's readiness probe.
 READY_VARIABLE = "TUNESMITH_READY"
 # A file that a failing run leaves its last sentence in; a pod's backend names the container's termination log.
@@ -124,6 +128,11 @@ class EvaluateRun(ApiModel):
     # Earlier runs of the EvalJob that this one is a run of, oldest first.
     earlier: tuple[EvaluationRun, ...] = ()
 
+    @property
+    def asks_people(self) -> bool:
+        """Whether it serves a page on which people vote."""
+        return any(suite.human for suite in self.suites)
+
 
 class ServeRun(ApiModel):
     """A serving process."""
@@ -173,6 +182,14 @@ class SampleProgress(StatusModel):
     total: int = Field(ge=0)
 
 
+class RatingProgress(StatusModel):
+    """The page on which people vote, with its key, and how many votes it has."""
+
+    url: str = Field(max_length=1200)
+    votes: int = Field(ge=0)
+    needed: int = Field(ge=0)
+
+
 class ProgressDocument(StatusModel):
     """What a run says of itself. Every field but the version may be missing."""
 
@@ -194,6 +211,8 @@ class ProgressDocument(StatusModel):
     recoveries: tuple[Recovery, ...] = Field(default=(), max_length=16)
     skipped: tuple[SkippedCheckpoint, ...] = Field(default=(), max_length=16)
     samples: SampleProgress | None = None
+    # While an evaluation waits for people.
+    rating: RatingProgress | None = None
     url: str | None = None
     failure: RunFailure | None = None
     result: Annotated[TrainResult | EvaluateResult, Field(discriminator="type")] | None = None

@@ -45,6 +45,7 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         Column("Value", ".status.results[0].value", "number"),
         Column("Delta", ".status.results[0].delta", "number", "Value minus the baseline's."),
         Column("Report", ".status.report", priority=1),
+        Column("Rating", ".status.ratingUrl", description="The page on which people vote.", priority=1),
         _AGE,
     ),
     "ModelServe": (

@@ -159,6 +159,11 @@ class EvalJobSpec(ApiModel):
                     f"suite {suite.name} compares the target's answers with the baseline's; set spec.baseline, or drop "
                     "pairwise"
                 )
+            if suite.human and self.baseline is None:
+                raise ValueError(
+                    f"suite {suite.name} lets people compare the target's answers with the baseline's; set "
+                    "spec.baseline, or drop the suite"
+                )
         return self
 
     @model_validator(mode="after")
@@ -244,6 +249,11 @@ class EvalJobStatus(JobStatus):
     target: Subject | None = Field(default=None, description="What was judged.")
     baseline: Subject | None = Field(default=None, description="What it was compared with.")
     percent: int | None = Field(default=None, ge=0, le=100, description="Share of samples done.")
+    rating_url: str | None = Field(
+        default=None,
+        max_length=1200,
+        description="While a suite waits for people: the page on which they vote. Whoever has it may vote.",
+    )
     results: tuple[MetricResult, ...] = Field(
         default=(),
         max_length=MOST_RESULTS,

@@ -90,11 +90,13 @@ METRICS: dict[str, Metric] = {
     ),
     "score": Metric("Mean score that the judge gives, on the suite's scale.", scale=None),
     "winRate": Metric(
-        "Share of pairs in which the judge prefers the target's answer to the baseline's in both orders; ties count "
-        "half, 0 to 1. The baseline's value is one half, that of a model against itself."
+        "Share of pairs in which the judge prefers the target's answer to the baseline's in both orders, or share "
+        "of people's votes for it, as the mean over pairs; ties count half, 0 to 1. The baseline's value is one half, "
+        "that of a model against itself."
     ),
     "tieRate": Metric(
-        "Share of pairs in which the judge prefers neither answer, or another one when their order is turned, 0 to 1."
+        "Share of pairs in which the judge prefers neither answer, or another one when their order is turned; or share "
+        "of people's votes that are ties, as the mean over pairs, 0 to 1."
     ),
     "positionConsistency": Metric(
         "Share of pairs for which the judge says the same in both orders, 0 to 1; answers that are equal do not count."
@@ -102,6 +104,10 @@ METRICS: dict[str, Metric] = {
     "humanAgreement": Metric("Share of people's labels that the judge agrees with exactly, 0 to 1."),
     "humanKappa": Metric("Cohen's kappa of the judge and people's labels, -1 to 1; 0 is agreement by chance."),
     "humanSpearman": Metric("Spearman's rank correlation of the judge's scores and people's, -1 to 1."),
+    "raterAgreement": Metric("Share of pairs of people's votes on the same answers that say the same, 0 to 1."),
+    "raterKappa": Metric(
+        "Fleiss' kappa of people's votes: their agreement beyond chance, at most 1; 0 is agreement by chance."
+    ),
     **{
         f"timeToFirstTokenP{rank}": Metric(
             f"Time from a request to the first token of its answer, {rank}th percentile, in seconds.",

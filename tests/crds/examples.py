@@ -74,6 +74,7 @@ GOLDEN = {"uri": "pvc://data/heldout.jsonl"}
 PROSE = {"uri": "pvc://data/prose.jsonl"}
 JUDGE = {"uri": "pvc://data/questions.jsonl", "endpoint": {"url": "http://judge.default.svc/v1", "model": "wise"}}
 TASKS = {"tasks": ["mmlu"]}
+PEOPLE = {"uri": "pvc://data/questions.jsonl"}
 BY_JOB = {"fineTuneJob": "bot"}
 BY_URI = {"uri": "pvc://models/bot"}
 SPAN = {"min": 0.1, "max": 0.2}
@@ -205,6 +206,7 @@ EXAMPLES: tuple[Examples, ...] = (
             _suites(harness=TASKS),
             _suites(judge=JUDGE),
             _suites(safety={"bias": {"uri": "pvc://data/pairs.jsonl"}}),
+            {"baseline": BY_JOB} | _suites(human=PEOPLE),
             {"target": {"modelServe": "bot"}} | _suites(performance={}),
         ),
         refused=(_suites(), _suites(golden=GOLDEN, perplexity=PROSE), _suites(golden=GOLDEN, judge=JUDGE)),

@@ -175,6 +175,7 @@ EVAL_JOB_STATUS: Object = JOB_STATUS | {
     "target": SUBJECT,
     "baseline": SUBJECT,
     "percent": 50,
+    "ratingUrl": "http://rating-bot-e1.default.svc:8080/?key=k",
     "results": [
         {
             "metric": "facts/f1",
@@ -590,6 +591,16 @@ _EVAL_JOB: Object = RUN | {
         {
             "name": "words",
             "safety": {"toxicity": {"prompts": ["Go on."], "wordLists": ["pvc://data/words.txt"]}},
+        },
+        {
+            "name": "people",
+            "human": {
+                "uri": "pvc://data/questions.jsonl",
+                "format": "promptCompletion",
+                "instructions": "Which answer would you rather send to a customer?",
+                "votes": 3,
+                "maxNewTokens": 64,
+            },
         },
     ],
     "batchSize": 4,

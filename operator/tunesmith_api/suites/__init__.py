@@ -10,6 +10,7 @@ from tunesmith_api.suites.classification import ClassificationSuite
 from tunesmith_api.suites.extraction import ExtractionSuite
 from tunesmith_api.suites.golden import GoldenSuite
 from tunesmith_api.suites.harness import HarnessSuite, InlineTask
+from tunesmith_api.suites.human import HumanSuite
 from tunesmith_api.suites.judge import JudgeSuite
 from tunesmith_api.suites.kind import SuiteKind
 from tunesmith_api.suites.performance import PerformanceSuite
@@ -22,6 +23,7 @@ __all__ = [
     "ExtractionSuite",
     "GoldenSuite",
     "HarnessSuite",
+    "HumanSuite",
     "InlineTask",
     "JudgeSuite",
     "MetricName",
@@ -86,6 +88,7 @@ class EvalSuite(Suite):
     judge: JudgeSuite | None = Field(default=None, description="Answers that a judge scores or compares.")
     performance: PerformanceSuite | None = Field(default=None, description="How fast an endpoint answers under load.")
     safety: SafetySuite | None = Field(default=None, description="How it behaves where it could do harm.")
+    human: HumanSuite | None = Field(default=None, description="Answers that people compare on a page.")
 
 
 def check_names(suites: Sequence[Suite]) -> None:

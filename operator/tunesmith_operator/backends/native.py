@@ -1,6 +1,6 @@
 """The native backend: a workload becomes a Job, a Job with a StatefulSet, or a Deployment, and what those need."""
 
-from tunesmith_api.contract import ServeRun, TrainRun
+from tunesmith_api.contract import RATING_PORT, EvaluateRun, ServeRun, TrainRun
 from tunesmith_api.queueing import several_need_kuberay
 from tunesmith_operator.backends import gangs
 from tunesmith_operator.backends.objects import (
@@ -12,6 +12,7 @@ from tunesmith_operator.backends.objects import (
     Object,
     digest,
     make,
+    rating_name,
     ray_name,
     selector,
     token_name,
@@ -44,6 +45,8 @@ def render(workload: Workload, settings: Settings) -> tuple[Object, ...]:
     else:
         if isinstance(config, TrainRun) and config.workers > 1:
             parts += [_meeting_point(workload), _workers(workload, settings, account, config.workers - 1)]
+        if isinstance(config, EvaluateRun) and config.asks_people:
+            parts.append(_rating_service(workload))
         parts.append(_job(workload, settings, account))
     parts[-1]["metadata"]["annotations"] = {APPLIED_ANNOTATION: digest(tuple(parts))}
     return tuple(parts)
@@ -108,3 +111,12 @@ def _service(workload: Workload, config: ServeRun) -> Object:
         "ports": [{"name": "http", "port": config.port, "targetPort": "http", "protocol": "TCP"}],
     }
     return make(workload, "v1", "Service", config.run.name, SERVER, spec=spec)
+
+
+def _rating_service(workload: Workload) -> Object:
+    """Return the Service of the page on which people vote."""
+    spec = {
+        "selector": selector(workload, DRIVER),
+        "ports": [{"name": "http", "port": RATING_PORT, "targetPort": "rating", "protocol": "TCP"}],
+    }
+    return make(workload, "v1", "Service", rating_name(workload.name), DRIVER, spec=spec)

@@ -47,6 +47,11 @@ def ray_name(workload: str) -> str:
     return f"{workload}-ray"
 
 
+def rating_name(workload: str) -> str:
+    """Return the name of the Service behind which people find an evaluation's page."""
+    return f"rating-{workload}"
+
+
 def token_name(workload: Workload) -> str:
     """Return the name of the Secret with the token of a Ray cluster.
 

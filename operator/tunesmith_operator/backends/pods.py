@@ -10,6 +10,8 @@ from tunesmith_api.contract import (
     HOST_VARIABLE,
     PROGRESS_CONFIG_MAP_VARIABLE,
     PROGRESS_VARIABLE,
+    RATING_PORT,
+    RATING_URL_VARIABLE,
     RAY_ADDRESS_VARIABLE,
     READY_VARIABLE,
     TERMINATION_LOG_VARIABLE,
@@ -29,6 +31,7 @@ from tunesmith_operator.backends.objects import (
     Object,
     labels,
     progress_name,
+    rating_name,
     ray_name,
     token_name,
     workers_name,
@@ -150,6 +153,8 @@ def _container(workload: Workload, settings: Settings, role: str) -> Object:
         container["ports"] = [{"name": "http", "containerPort": config.port, "protocol": "TCP"}]
         container["startupProbe"] = ready | {"periodSeconds": 2, "failureThreshold": 900}
         container["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5}
+    if isinstance(config, EvaluateRun) and config.asks_people:
+        container["ports"] = [{"name": "rating", "containerPort": RATING_PORT, "protocol": "TCP"}]
     return container
 
 
@@ -169,6 +174,11 @@ def _environment(workload: Workload, settings: Settings, role: str) -> list[Obje
     if isinstance(workload.config, EvaluateRun):
         # Said in any case: what the admin does not allow, neither a pod template nor a Secret allows.
         values[ALLOW_CODE_VARIABLE] = "1" if settings.allow_task_code else "0"
+    if isinstance(workload.config, EvaluateRun) and workload.config.asks_people:
+        values |= {
+            HOST_VARIABLE: "0.0.0.0",  # noqa: S104 - the pod's own
+            RATING_URL_VARIABLE: f"http://{rating_name(workload.name)}.{workload.namespace}.svc:{RATING_PORT}",
+        }
     further: list[Object] = []
     if _spreads(workload):
         name = ray_name(workload.name)

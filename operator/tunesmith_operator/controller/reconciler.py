@@ -220,12 +220,13 @@ class Reconciler:
                 await self._delete(each)
 
     async def _tidy(self, children: dict[str, Children], wanted: frozenset[str]) -> None:
-        """Delete the further pods of attempts that are over; the driver's pod stays, for its log."""
+        """Delete the further pods and the Services of attempts that are over; the driver's pod stays, for its log."""
         for each in sight.closed(children, wanted):
             if each.pod_group is not None:
                 await self._delete(each.pod_group)
             if each.stateful_set is not None:
                 await self._delete(each.stateful_set)
+            if each.deployment is None:
                 for service in each.services:
                     await self._delete(service)
 

@@ -40,6 +40,8 @@ def activity(resource: Resource, workload: ObservedWorkload) -> Activity | None:
     if progress.training is not None:
         training = progress.training
         return Activity(of, stage, "step", training.step, training.total_steps, _facts(progress), training.eta)
+    if progress.rating is not None:
+        return Activity(of, stage, "vote", progress.rating.votes, progress.rating.needed, (progress.rating.url,))
     if progress.samples is not None:
         return Activity(of, stage, "sample", progress.samples.done, progress.samples.total)
     return Activity(of, stage)

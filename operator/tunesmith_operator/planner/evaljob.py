@@ -50,7 +50,7 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
     course = attempts.follow(terms, job.status.attempts, observed, now)
     if (altered := altered_fields(job)) and terms.ending is None:
         return settle(job, job.status, job.status.phase, attempts.altered(job, altered), now)
-    status = job.status.model_copy(update={"attempts": history.bounded(course.records)})
+    status = job.status.model_copy(update={"attempts": history.bounded(course.records), "rating_url": None})
     number, stop = status.attempts[-1].number if status.attempts else 0, course.stop
     match course.decision:
         case attempts.Due(number):
@@ -59,7 +59,11 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
             samples = running.progress.samples if running.progress else None
             if samples and samples.total:
                 status = status.model_copy(update={"percent": min(100, 100 * samples.done // samples.total)})
-            situation = attempts.underway(number, "evaluating", running)
+            doing = "evaluating"
+            if rating := running.progress.rating if running.progress else None:
+                status = status.model_copy(update={"rating_url": rating.url})
+                doing = f"evaluating and waits for votes: {rating.votes} of {rating.needed}"
+            situation = attempts.underway(number, doing, running)
             return settle(job, status, "Running", situation, now, stop=stop)
         case attempts.Stopping() as decision:
             situation = attempts.stopping(number, decision)

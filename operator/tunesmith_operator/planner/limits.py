@@ -40,10 +40,10 @@ def overdue(job: FineTuneJob | EvalJob, now: datetime) -> Ending | None:
         return None
     limit = job.spec.run_policy.active_deadline_seconds
     count = len(job.status.attempts)
+    kept = "checkpoints are kept" if isinstance(job, FineTuneJob) else "answers and votes are kept"
     message = (
         f"activeDeadlineSeconds are {limit}, and {active_for(job, now).total_seconds():.0f} s have passed since the "
-        f"first attempt started ({count} attempt{'' if count == 1 else 's'}{_how_far(job.status)}); "
-        "checkpoints are kept"
+        f"first attempt started ({count} attempt{'' if count == 1 else 's'}{_how_far(job.status)}); {kept}"
     )
     return Ending(c.DEADLINE_EXCEEDED, message)
 

@@ -264,3 +264,32 @@ def test_a_job_that_runs_is_not_touched() -> None:
         assert [path for _, path, _ in cluster.server.changes if not path.startswith(BOT)] == []
 
     on_a_cluster(story)
+
+
+def test_the_page_on_which_people_vote_has_a_service_for_as_long_as_the_attempt() -> None:
+    async def story(cluster: Cluster) -> None:
+        key, service = Key("EvalJob", "here", "bot"), "/api/v1/namespaces/here/services/rating-bot-e1"
+        model = {"uri": "pvc://models/bot"}
+        people = [{"name": "people", "human": {"uri": "pvc://data/questions.jsonl"}}]
+        spec = {**EVAL_JOB_SPEC, "target": model, "baseline": model, "suites": people, "runPolicy": {"maxAttempts": 1}}
+        body = manifest("EvalJob", "bot", spec, namespace="here")
+        body["metadata"]["uid"] = "uid-bot"
+        cluster.server.put("/apis/tunesmith.dev/v1alpha1/namespaces/here/evaljobs/bot", body)
+
+        await cluster.reconcile(key)
+        assert service in cluster.server.objects
+        await cluster.mirrored("bot-e1")
+        await cluster.reconcile(key)
+        assert service in cluster.server.objects
+
+        path = "/apis/batch/v1/namespaces/here/jobs/bot-e1"
+        failed = {"type": "Failed", "status": "True", "message": "it has crashed"}
+        cluster.server.put(path, cluster.server.objects[path] | {"status": {"conditions": [failed]}})
+        deadline = time.monotonic() + 10
+        while service in cluster.server.objects:
+            assert time.monotonic() < deadline
+            await cluster.reconcile(key)
+            await asyncio.sleep(0.01)
+        assert path in cluster.server.objects, "its pod's log stays"
+
+    on_a_cluster(story)

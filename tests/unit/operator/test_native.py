@@ -98,6 +98,25 @@ def test_a_server_is_a_deployment_behind_a_service() -> None:
     assert service["spec"]["selector"].items() <= labels.items()
 
 
+def test_people_reach_an_evaluation_behind_a_service_and_others_have_none() -> None:
+    people = [{"name": "people", "human": {"uri": "pvc://data/questions.jsonl"}}]
+    asks = rendered(eval_job(baseline={"uri": "pvc://models/base"}, suites=people))
+    service, job = asks["Service rating-support-bot-eval-e1"], asks["Job support-bot-eval-e1"]
+    (port,) = service["spec"]["ports"]
+    (opened,) = container(job)["ports"]
+    assert port["port"] == opened["containerPort"] == 8080
+    assert port["targetPort"] == opened["name"]
+    assert service["spec"]["selector"].items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    variables = {each["name"]: each.get("value") for each in container(job)["env"]}
+    assert variables["TUNESMITH_RATING_URL"] == "http://rating-support-bot-eval-e1.default.svc:8080"
+    assert variables["TUNESMITH_HOST"] == "0.0.0.0"
+
+    alone = rendered(eval_job())
+    assert not [name for name in alone if name.startswith("Service ")]
+    assert "ports" not in container(alone["Job support-bot-eval-e1"])
+    assert "TUNESMITH_HOST" not in {each["name"] for each in container(alone["Job support-bot-eval-e1"])["env"]}
+
+
 def test_storage_of_one_machine_is_refused() -> None:
     job = fine_tune_job(output={"uri": "file:///home/me/model"})
     (workload,) = plan(job, Observed(), NOW).ensure

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.builders import eval_job, fine_tune_job, model_serve
-from tunesmith_api.contract import ProgressDocument, SampleProgress
+from tunesmith_api.contract import ProgressDocument, RatingProgress, SampleProgress
 from tunesmith_api.evaljob import EvalJobStatus, GateResult, MetricResult
 from tunesmith_api.finetunejob import FineTuneJobStatus, TrainingProgress
 from tunesmith_api.meta import Condition
@@ -84,6 +84,11 @@ def test_training_is_told_by_step_loss_speed_and_time_left() -> None:
 def test_evaluation_is_told_by_samples_and_a_server_by_its_stage() -> None:
     samples = ProgressDocument(stage="evaluating", samples=SampleProgress(done=3, total=20))
     evaluating = activity(eval_job(), ObservedWorkload("a", "Running", progress=samples))
+    rating = RatingProgress(url="http://127.0.0.1:1/?key=k", votes=12, needed=40)
+    asking = ProgressDocument(stage="waits for votes: 12 of 40", samples=SampleProgress(done=4, total=9), rating=rating)
+    waiting = activity(eval_job(), ObservedWorkload("a", "Running", progress=asking))
+    assert waiting is not None
+    assert waiting.text(NOW) == "vote 12/40, http://127.0.0.1:1/?key=k"
     starting = activity(model_serve(), ObservedWorkload("a", "Running", progress=ProgressDocument(stage="loading")))
     fresh = activity(model_serve(), ObservedWorkload("a", "Running"))
     assert [each.text(NOW) for each in (evaluating, starting, fresh) if each] == ["sample 3/20", "loading", "starting"]

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.contract import EvaluateResult, EvaluateRun, SampleProgress
+from tunesmith_api.contract import EvaluateResult, EvaluateRun, RatingProgress, SampleProgress
 from tunesmith_api.evaljob import MOST_RESULTS, MetricResult, Subject
 from tunesmith_api.gates import judge
 from tunesmith_api.uris import join
@@ -16,6 +16,7 @@ from tunesmith_runtime import storage
 from tunesmith_runtime.evaluate import subjects
 from tunesmith_runtime.evaluate.comparing import Results, compare_results
 from tunesmith_runtime.evaluate.measuring import Observer, Problem, measure
+from tunesmith_runtime.evaluate.rating.people import People
 from tunesmith_runtime.evaluate.report import Evaluation, MeasuredSuite, render
 from tunesmith_runtime.evaluate.respondent import Answers
 from tunesmith_runtime.evaluate.samples import LoadedSuite, Sample, SuiteResult
@@ -47,6 +48,13 @@ class _Meter:
             self.done += samples
             self.reporter.update(samples=self._progress())
 
+    def wait(self, rating: RatingProgress | None) -> None:
+        if rating:
+            stage = f"waits for votes: {rating.votes} of {rating.needed}"
+            self.reporter.update(stage=stage, rating=rating, samples=self._progress())
+        else:
+            self.reporter.update(rating=None)
+
     def _progress(self) -> SampleProgress:
         return SampleProgress(done=self.done, total=self.total)
 
@@ -65,7 +73,7 @@ def evaluate(config: EvaluateRun, progress: ProgressReporter) -> EvaluateResult:
         suites = [read_suite(suite) for suite in config.suites]
         target = _identified(config.target)
         baseline = _identified(config.baseline) if config.baseline else None
-        with journal.opened(config.answers or f"{config.report.uri.rstrip('/')}-answers", ANSWERS) as kept:
+        with journal.opened(_answers(config), ANSWERS) as kept:
             measured, problems, used = _measure(config, target, baseline, suites, kept, progress)
             progress.update(stage="writing the report")
             left_out = [
@@ -116,6 +124,7 @@ def _measure(
         [Results(target_results[suite.name], baseline_results.get(suite.name)) for suite in config.suites],
         known,
         Observer(stage=partial(_stage, meter, "comparing"), samples=meter.advance),
+        People(_answers(config), meter.wait),
     )
     used |= known.used
     suite_results: list[MeasuredSuite] = []
@@ -126,6 +135,11 @@ def _measure(
         if isinstance(ours, SuiteResult):
             suite_results.append(MeasuredSuite(suite, ours, theirs if isinstance(theirs, SuiteResult) else None))
     return tuple(suite_results), tuple(dict.fromkeys(problems)), frozenset(used)
+
+
+def _answers(config: EvaluateRun) -> str:
+    """Return the folder of what models and people have answered."""
+    return config.answers or f"{config.report.uri.rstrip('/')}-answers"
 
 
 def _stage(meter: _Meter, role: str, suite: str) -> None:

@@ -23,10 +23,13 @@ Entry = Mapping[str, Any]
 class Journal:
     """A file with an entry on each line, by key, which several threads may add to at the same time."""
 
-    def __init__(self, path: Path, upload: Callable[[Path], None] | None = None) -> None:
-        """Take the file, and what copies it to where it is kept when that is not on this machine."""
+    def __init__(
+        self, path: Path, upload: Callable[[Path], None] | None = None, upload_seconds: float = UPLOAD_SECONDS
+    ) -> None:
+        """Take the file, and what copies it, at most so often, to where it is kept when that is not on this machine."""
         self._path = path
         self._upload = upload
+        self._upload_seconds = upload_seconds
         self._uploaded = time.monotonic()
         self._lock = threading.Lock()
         self._known = dict(_read(path))
@@ -36,6 +39,11 @@ class Journal:
         """Return what is known under a key."""
         return self._known.get(key)
 
+    def entries(self) -> dict[str, Entry]:
+        """Return all that is known, by key."""
+        with self._lock:
+            return dict(self._known)
+
     def add(self, entries: Mapping[str, Entry]) -> None:
         """Keep entries by their keys. Raises OSError, and NotWritableError when a bucket does not take them."""
         lines = "".join(json.dumps({"key": key, **entry}) + "\n" for key, entry in entries.items())
@@ -43,7 +51,7 @@ class Journal:
             self._known |= entries
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(lines)
-            if self._upload and time.monotonic() - self._uploaded >= UPLOAD_SECONDS:
+            if self._upload and time.monotonic() - self._uploaded >= self._upload_seconds:
                 self._copy()
 
     def keep(self, keys: Collection[str]) -> None:
@@ -71,8 +79,11 @@ class Journal:
 
 
 @contextmanager
-def opened(folder: str, name: str) -> Iterator[Journal]:
-    """Give the journal of that file name in the folder at a URI. Raises NotWritableError."""
+def opened(folder: str, name: str, upload_seconds: float = UPLOAD_SECONDS) -> Iterator[Journal]:
+    """Give the journal of that file name in the folder at a URI.
+
+    With 0 for `upload_seconds` each entry is in a bucket at once. Raises NotWritableError.
+    """
     if not storage.in_bucket(folder):
         path = storage.local_path(folder)
         path.mkdir(parents=True, exist_ok=True)
@@ -82,7 +93,7 @@ def opened(folder: str, name: str) -> Iterator[Journal]:
     copy = scratch() / f"{short_hash(objects.endpoint(), uri)}-{name}"
     copy.unlink(missing_ok=True)
     objects.get_if_there(uri, copy, NotWritableError)
-    journal = Journal(copy, lambda path: objects.put(path, uri, NotWritableError))
+    journal = Journal(copy, lambda path: objects.put(path, uri, NotWritableError), upload_seconds)
     try:
         yield journal
     finally:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from tunesmith_api.data import DatasetSource, TextFormat
 from tunesmith_runtime.data.records import Answerable
 from tunesmith_runtime.data.streams import read_records
-from tunesmith_runtime.evaluate.putting import put_to_chat
+from tunesmith_runtime.evaluate.open_questions import put_to_chat
 from tunesmith_runtime.evaluate.respondent import Progress, Respondent
 from tunesmith_runtime.evaluate.samples import AnswerSample
 from tunesmith_runtime.evaluate.statistics import Summands

@@ -13,6 +13,7 @@ from tunesmith_api.suites import (
     ExtractionSuite,
     GoldenSuite,
     HarnessSuite,
+    HumanSuite,
     JudgeSuite,
     PerformanceSuite,
     PerplexitySuite,
@@ -20,6 +21,7 @@ from tunesmith_api.suites import (
     Suite,
     SuiteKind,
 )
+from tunesmith_runtime.evaluate.rating.people import People
 from tunesmith_runtime.evaluate.respondent import Answers, Progress, Respondent
 from tunesmith_runtime.evaluate.samples import LoadedSuite, SuiteResult
 
@@ -32,6 +34,7 @@ _MODULES: dict[type[SuiteKind], str] = {
     ExtractionSuite: "extraction",
     HarnessSuite: "harness",
     SafetySuite: "safety",
+    HumanSuite: "human",
 }
 
 
@@ -55,6 +58,7 @@ class Compare(Protocol):
         baseline: SuiteResult | None,
         known: Answers,
         progress: Progress,
+        people: People,
     ) -> tuple[SuiteResult, SuiteResult | None]:
         """Return both results with what only both of them together tell. Raises RunError."""
 

@@ -4,18 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from tunesmith_api.data import DatasetSource
 from tunesmith_api.suites import EvalSuite, JudgeSuite, Suite
-from tunesmith_runtime.data.records import Answerable, references, shown_prompt
-from tunesmith_runtime.data.streams import read_records
-from tunesmith_runtime.evaluate import human_labels
+from tunesmith_runtime.data.records import shown_prompt
+from tunesmith_runtime.evaluate import human_labels, open_questions, pairs
 from tunesmith_runtime.evaluate.asked_judge import opened
 from tunesmith_runtime.evaluate.human_labels import Label
 from tunesmith_runtime.evaluate.judge_questions import Verdict, comparison, grading, read_score, read_verdict
-from tunesmith_runtime.evaluate.putting import put_to_chat
+from tunesmith_runtime.evaluate.rating.people import People
 from tunesmith_runtime.evaluate.respondent import Answers, Generation, Progress, Respondent
 from tunesmith_runtime.evaluate.samples import AnswerSample, JudgedSample, LoadedSuite, SuiteResult
-from tunesmith_runtime.evaluate.statistics import mean_of
 
 # Verdicts with the target's answer as A, and with the baseline's as A. All others are ties.
 _WON: tuple[Verdict, Verdict] = ("A", "B")
@@ -31,8 +28,7 @@ class _JudgedSuite(LoadedSuite):
 def read(suite: Suite) -> LoadedSuite:
     """Return the suite with its questions, and what people say of the answers. Raises DataError."""
     kind = _kind(suite)
-    parsed = read_records(DatasetSource(uri=kind.uri, format=kind.format))
-    records = tuple(put_to_chat(record) for record in parsed.records)
+    records, empty = open_questions.read(kind.uri, kind.format)
     labels: tuple[Label, ...] = ()
     if kind.human_labels:
         scale = None if kind.pairwise else kind.scores
@@ -40,7 +36,7 @@ def read(suite: Suite) -> LoadedSuite:
     return _JudgedSuite(
         suite,
         records,
-        parsed.empty,
+        empty,
         Generation(kind.max_new_tokens),
         rounds=1 if kind.pairwise else 1 + len(kind.criteria),
         comparing=2 if kind.pairwise else 0,
@@ -56,17 +52,19 @@ def run(loaded: LoadedSuite, respondent: Respondent, progress: Progress) -> Suit
     """
     kind = _kind(loaded.suite)
     answers = respondent.answer(loaded.records, Generation(kind.max_new_tokens), progress)
-    samples = [
-        AnswerSample(index, shown_prompt(record), answer, _references(record), {})
-        for index, (record, answer) in enumerate(zip(loaded.records, answers, strict=True))
-    ]
+    samples = open_questions.answered(loaded.records, answers)
     if kind.pairwise:
         return SuiteResult({}, tuple(samples), {})
     return _scored(loaded.suite, samples, respondent.known, progress)
 
 
 def compare(
-    loaded: LoadedSuite, target: SuiteResult, baseline: SuiteResult | None, known: Answers, progress: Progress
+    loaded: LoadedSuite,
+    target: SuiteResult,
+    baseline: SuiteResult | None,
+    known: Answers,
+    progress: Progress,
+    people: People,
 ) -> tuple[SuiteResult, SuiteResult | None]:
     """Let the judge compare the answers of both, if it is to; and compare it with what people say of the target's.
 
@@ -115,12 +113,10 @@ def _pairs(
     suite: Suite, target: SuiteResult, baseline: SuiteResult, known: Answers, progress: Progress
 ) -> tuple[SuiteResult, SuiteResult]:
     kind = _kind(suite)
-    ours = [each for each in target.samples if isinstance(each, AnswerSample)]
-    theirs = [each for each in baseline.samples if isinstance(each, AnswerSample)]
-    pairs = [*zip(ours, theirs, strict=True)]
+    both = pairs.answers_of(target, baseline)
     # Equal answers are a tie, about which nobody needs to be asked.
-    differing = [(one, other) for one, other in pairs if one.answer != other.answer]
-    progress(2 * (len(pairs) - len(differing)))
+    differing = [(one, other) for one, other in both if one.answer != other.answer]
+    progress(2 * (len(both) - len(differing)))
     with opened(suite.name, kind, known, "judge") as judge:
         replies = judge.replies(
             [
@@ -134,40 +130,28 @@ def _pairs(
     columns: dict[str, list[float | None]] = {"winRate": [], "tieRate": [], "positionConsistency": []}
     samples = []
     verdicts, said = iter(read), iter(replies)
-    for one, other in pairs:
+    for one, other in both:
         won: float | None = 0.5
         consistent: float | None = None
         words: dict[str, str] = {}
         if one.answer != other.answer:
-            both = (next(verdicts), next(verdicts))
+            orders = (next(verdicts), next(verdicts))
             words = {"targetFirst": next(said), "baselineFirst": next(said)}
-            won = None if None in both else 1.0 if both == _WON else 0.0 if both == _LOST else 0.5
-            consistent = None if won is None else float(both in _CONSISTENT)
+            won = None if None in orders else 1.0 if orders == _WON else 0.0 if orders == _LOST else 0.5
+            consistent = None if won is None else float(orders in _CONSISTENT)
         columns["winRate"].append(won)
         columns["tieRate"].append(None if won is None else float(won == 0.5))
         columns["positionConsistency"].append(consistent)
         samples.append(_judged(one, {"winRate": won}, words))
     found = _result(columns, samples, read.count(None), len(read))
-    # A model wins against itself in half of all cases: that is what the target's rate is tested against.
-    even = [None if won is None else 0.5 for won in columns["winRate"]]
-    return found, replace(
-        baseline,
-        metrics={"winRate": 0.5},
-        summands={"winRate": mean_of(even)},
-        samples=tuple(replace(each, scores={"winRate": 0.5}) for each in theirs),
-    )
+    return found, pairs.against_itself(baseline, columns["winRate"])
 
 
 def _result(
     columns: dict[str, list[float | None]], samples: Sequence[JudgedSample], unread: int, replies: int
 ) -> SuiteResult:
-    known = {name: [value for value in column if value is not None] for name, column in columns.items()}
-    return SuiteResult(
-        metrics={name: fmean(values) for name, values in known.items() if values},
-        samples=tuple(samples),
-        summands={name: mean_of(column) for name, column in columns.items() if known[name]},
-        notes=(f"{unread} of the judge's {replies} replies are no verdict and count as none.",) if unread else (),
-    )
+    note = f"{unread} of the judge's {replies} replies are no verdict and count as none."
+    return pairs.result_of(columns, samples, (note,) if unread else ())
 
 
 def _judged(sample: AnswerSample, scores: dict[str, float | None], replies: dict[str, str]) -> JudgedSample:
@@ -191,10 +175,6 @@ def _beside_people(loaded: _JudgedSuite, target: SuiteResult) -> SuiteResult:
 def _verdict(reply: str) -> Verdict | None:
     found = read_verdict(reply)
     return None if found == "?" else found
-
-
-def _references(record: Answerable) -> tuple[str, ...]:
-    return tuple(each for each in references(record) if each.strip())
 
 
 def _kind(suite: Suite) -> JudgeSuite:
