@@ -21,18 +21,18 @@ def ask_all(
     """
     left = {key: ask for key, ask in questions.items() if known.get(key) is None}
     progress(len(questions) - len(left))
+
+    def keep(key: str, ask: Callable[[], Entry]) -> None:
+        # By who asks, before the next question: a kill costs no more than what is under way.
+        known.add({key: ask()})
+
     with ThreadPoolExecutor(at_once, "ask") as pool:
-        waiting = {pool.submit(ask): key for key, ask in left.items()}
-        kept = set()
+        waiting = {pool.submit(keep, key, ask): key for key, ask in left.items()}
         try:
             for done in as_completed(waiting):
-                known.add({waiting[done]: done.result()})
-                kept.add(done)
+                done.result()
                 progress(1)
                 answered(waiting[done])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for each, key in waiting.items():
-                if each not in kept and not each.cancelled() and each.exception() is None:
-                    known.add({key: each.result()})
             raise
