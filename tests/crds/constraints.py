@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tests.crds.evaluations import GOLDEN_METRICS
 from tests.crds.fields import ABSENT, ITEM, Field, fields, place_of
-from tests.crds.whole import GOLDEN_METRICS
 from tunesmith_api.base import Kind
 
 NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"

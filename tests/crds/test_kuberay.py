@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from tests.builders import fine_tune_job
+from tests.crds.parts import POD_TEMPLATE
 from tests.crds.server import Object, Server
-from tests.crds.whole import POD_TEMPLATE
 from tunesmith_operator.backends.kuberay import USUAL, Offer, render
 from tunesmith_operator.backends.native import Settings
 from tunesmith_operator.controller.reconciler import UNTYPED

@@ -1,34 +1,13 @@
 """Valid resources that together contain every field of the API, for tests to break one thing at a time."""
 
 import copy
-from typing import Any
 
 from tests.builders import manifest
+from tests.crds.evaluations import CLASSIFICATION, EVAL_JOBS, EXTRACTION, GOLDEN, PERPLEXITY
+from tests.crds.parts import ENDPOINT, RUN, Object
 from tunesmith_api.base import Kind
 
-Object = dict[str, Any]
-
 THEN = "2026-01-02T03:04:05Z"
-POD_TEMPLATE: Object = {
-    "image": "registry.example/runtime:1",
-    "labels": {"team": "support"},
-    "annotations": {"example.com/why": "a test"},
-    "nodeSelector": {"disk": "ssd"},
-    "tolerations": [{"key": "gpu", "operator": "Exists"}],
-    "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
-    "priorityClassName": "batch",
-    "runtimeClassName": "nvidia",
-    "imagePullSecrets": [{"name": "registry"}],
-    "env": [{"name": "LEVEL", "value": "debug"}],
-    "volumes": [{"name": "scratch", "emptyDir": {}}],
-    "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
-    "serviceAccountName": "trainer",
-}
-RUN: Object = {
-    "resources": {"gpu": 1, "cpu": "500m", "memory": "16Gi"},
-    "podTemplate": POD_TEMPLATE,
-    "secretRefs": [{"name": "hub-token"}],
-}
 CONDITION: Object = {
     "type": "Reconciling",
     "status": "True",
@@ -39,14 +18,6 @@ CONDITION: Object = {
 }
 MEASURED = [{"metric": "facts/f1", "value": 0.5}]
 MODEL: Object = {"uri": "pvc://models/bot", "digest": "sha256:0", "adapter": True, "partial": True}
-ENDPOINT: Object = {
-    "url": "http://bot.default.svc:8000/v1",
-    "model": "bot",
-    "maxConcurrency": 4,
-    "timeoutSeconds": 30,
-    "maxRetries": 2,
-    "apiKeySecretRef": {"name": "openai", "key": "api-key"},
-}
 SUBJECT: Object = MODEL | {"base": "pvc://models/base", "endpoint": ENDPOINT}
 ATTEMPT: Object = {
     "number": 1,
@@ -315,52 +286,6 @@ _VALIDATED: Object = _FINE_TUNE_JOB | {
     "method": {"type": "sft", "adapter": {"type": "lora", "loadIn4bit": True}},
     "deepspeed": {"zeroStage": 2},
 }
-_GOLDEN: Object = {
-    "uri": "pvc://data/heldout.jsonl",
-    "format": "promptCompletion",
-    "template": "{{ prompt }} Answer in JSON.",
-    "metrics": ["f1", "jsonSchema", "regex", "numeric", "similarity"],
-    "jsonSchema": {"type": "object"},
-    "regex": "[0-9]+",
-    "numericTolerance": {"absolute": 0.5, "relative": 0.01},
-    "embeddingModel": "hf://org/encoder@main",
-    "maxNewTokens": 32,
-}
-_PERPLEXITY: Object = {
-    "uri": "pvc://data/prose.jsonl",
-    "format": "text",
-    "metrics": ["perplexity"],
-    "groupBy": "source",
-    "maxLength": 512,
-    "stride": 256,
-}
-_CLASSIFICATION: Object = {
-    "uri": "pvc://data/mail.jsonl",
-    "labels": ["ham", "spam"],
-    "template": "{{ text }}",
-    "metrics": ["accuracy", "f1Macro"],
-    "classMetrics": ["recall"],
-    "maxNewTokens": 8,
-}
-_EXTRACTION: Object = {
-    "uri": "pvc://data/squad.json",
-    "template": "{{ context }} {{ question }}",
-    "noAnswer": "unanswerable",
-    "metrics": ["f1"],
-    "maxNewTokens": 32,
-}
-_HARNESS: Object = {
-    "name": "general",
-    "harness": {
-        "tasks": ["capitals"],
-        "numFewshot": 2,
-        "limit": 100,
-        "applyChatTemplate": True,
-        "systemInstruction": "Be brief.",
-        "taskUris": ["pvc://data/tasks"],
-        "inlineTasks": [{"name": "capitals", "config": {"dataset_path": "json", "output_type": "multiple_choice"}}],
-    },
-}
 _MEASURED: Object = {
     "model": {"uri": "pvc://models/base"},
     "data": {"train": [{"name": "tickets", "uri": "pvc://data/train.jsonl", "format": "messages"}]},
@@ -368,11 +293,11 @@ _MEASURED: Object = {
         "suites": [
             {
                 "name": "facts",
-                "golden": _GOLDEN,
+                "golden": GOLDEN,
             },
-            {"name": "fresh", "perplexity": _PERPLEXITY},
-            {"name": "mail", "classification": _CLASSIFICATION},
-            {"name": "squad", "extraction": _EXTRACTION},
+            {"name": "fresh", "perplexity": PERPLEXITY},
+            {"name": "mail", "classification": CLASSIFICATION},
+            {"name": "squad", "extraction": EXTRACTION},
         ],
         "parallel": True,
         "earlyStopping": {"metric": "facts/f1", "patience": 2, "minDelta": 0.5},
@@ -519,137 +444,6 @@ _METHODS: tuple[Object, ...] = (
         },
     ),
 )
-# Without gates, which would have to change with every suite.
-_EVAL_JOB: Object = RUN | {
-    "target": {"fineTuneJob": "bot"},
-    "baseline": {"fineTuneJob": "base"},
-    "suites": [
-        {
-            "name": "facts",
-            "golden": _GOLDEN,
-        },
-        {"name": "prose", "perplexity": _PERPLEXITY},
-        {"name": "mail", "classification": _CLASSIFICATION},
-        {"name": "squad", "extraction": _EXTRACTION},
-        {
-            "name": "judged",
-            "judge": {
-                "uri": "pvc://data/questions.jsonl",
-                "format": "promptCompletion",
-                "endpoint": ENDPOINT,
-                "criteria": [{"name": "tone", "description": "Kind words."}],
-                "scale": {"min": 1, "max": 5},
-                "pairwise": False,
-                "maxNewTokens": 64,
-                "maxTokens": 8,
-                "humanLabels": "pvc://data/labels.jsonl",
-            },
-        },
-        _HARNESS,
-        {
-            "name": "safe",
-            "safety": {
-                "refusal": {
-                    "harmful": "pvc://data/harmful.jsonl",
-                    "harmless": "pvc://data/harmless.jsonl",
-                    "format": "text",
-                    "judge": {"endpoint": ENDPOINT, "maxTokens": 8},
-                    "maxNewTokens": 64,
-                },
-                "personalData": {"uri": "pvc://data/asked.jsonl", "format": "text", "maxNewTokens": 64},
-                "toxicity": {
-                    "uri": "pvc://data/asked.jsonl",
-                    "format": "text",
-                    "classifier": "hf://org/toxic@main",
-                    "toxicLabels": ["toxic"],
-                    "samples": 4,
-                    "temperature": 0.8,
-                    "seed": 1,
-                    "maxNewTokens": 32,
-                },
-                "robustness": {
-                    "uri": "pvc://data/heldout.jsonl",
-                    "format": "promptCompletion",
-                    "levels": ["characters", "injections"],
-                    "variants": 2,
-                    "metric": "exactMatch",
-                    "seed": 1,
-                    "maxNewTokens": 32,
-                },
-                "bias": {"uri": "pvc://data/pairs.jsonl"},
-                "memorisation": {
-                    "uri": "pvc://data/train.jsonl",
-                    "format": "text",
-                    "prefixTokens": 32,
-                    "matchTokens": 32,
-                    "canaries": "pvc://data/canaries.jsonl",
-                    "candidates": 500,
-                    "seed": 1,
-                },
-            },
-        },
-        {
-            "name": "words",
-            "safety": {"toxicity": {"prompts": ["Go on."], "wordLists": ["pvc://data/words.txt"]}},
-        },
-        {
-            "name": "people",
-            "human": {
-                "uri": "pvc://data/questions.jsonl",
-                "format": "promptCompletion",
-                "instructions": "Which answer would you rather send to a customer?",
-                "votes": 3,
-                "maxNewTokens": 64,
-            },
-        },
-    ],
-    "batchSize": 4,
-    "report": {"uri": "pvc://reports/bot"},
-    "runPolicy": {"maxAttempts": 2, "activeDeadlineSeconds": 3600, "ttlSecondsAfterFinished": 600},
-}
-_UNDER_LOAD: Object = _EVAL_JOB | {
-    "target": {"endpoint": ENDPOINT},
-    "baseline": {"modelServe": "bot"},
-    "suites": [
-        {
-            "name": "clients",
-            "performance": {
-                "uri": "pvc://data/prompts.jsonl",
-                "format": "promptCompletion",
-                "requests": 10,
-                "warmupRequests": 1,
-                "concurrency": 2,
-                "maxNewTokens": 64,
-                "seed": 1,
-            },
-        },
-        {"name": "arrivals", "performance": {"promptWords": 100, "requestRate": 2.5}},
-    ],
-}
-_BY_URI: Object = _EVAL_JOB | {
-    "target": {"uri": "pvc://models/bot", "adapter": "pvc://models/adapter"},
-    "baseline": {"uri": "hf://org/base@main", "adapter": "pvc://models/adapter"},
-    "schedule": "0 3 * * *",
-    "historyLimit": 5,
-}
-_OF_CHECKPOINTS: Object = _EVAL_JOB | {
-    "target": {"fineTuneJob": "bot", "checkpoint": "10"},
-    "baseline": {"fineTuneJob": "bot", "checkpoint": "10"},
-}
-# Without suites that need weights.
-_ASKED: Object = _EVAL_JOB | {"suites": _EVAL_JOB["suites"][:1]}
-_OF_SERVERS: Object = _ASKED | {"target": {"modelServe": "bot"}, "baseline": {"modelServe": "bot"}}
-_OF_ENDPOINTS: Object = _ASKED | {"target": {"endpoint": ENDPOINT}, "baseline": {"endpoint": ENDPOINT}}
-# So many metrics, each of which needs no other field, that spec.gates can be filled.
-GOLDEN_METRICS: list[str] = ["exactMatch", "f1", "bleu", "chrf", "rouge1", "rouge2", "rougeL"]
-_COMPARED: Object = {"maxRegression": 0.5, "alpha": 0.1}
-_GATED: Object = _EVAL_JOB | {
-    "suites": [
-        {"name": f"suite-{number}", "golden": {"uri": "pvc://data/heldout.jsonl", "metrics": GOLDEN_METRICS}}
-        for number in range(10)
-    ],
-    "gates": [{"metric": f"suite-0/{GOLDEN_METRICS[0]}", "min": 0.25, "max": 1.0, "minImprovement": 0.5} | _COMPARED],
-}
 _MODEL_SERVE: Object = RUN | {
     "model": {"fineTuneJob": "bot"},
     "engine": {"type": "transformers"},
@@ -661,7 +455,7 @@ _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 
 _SPECS: dict[Kind, tuple[Object, ...]] = {
     "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, _MEASURED, _TUNED, _ELASTIC, *_METHODS),
-    "EvalJob": (_EVAL_JOB, _BY_URI, _OF_CHECKPOINTS, _OF_SERVERS, _OF_ENDPOINTS, _UNDER_LOAD, _GATED),
+    "EvalJob": EVAL_JOBS,
     "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI),
 }
 _STATUS: dict[Kind, Object] = {
