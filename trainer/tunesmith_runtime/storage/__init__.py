@@ -102,10 +102,7 @@ def model_path(uri: str) -> Path:
 
     Raises ModelError when it is missing, published by halves, or not a model in Hugging Face layout.
     """
-    path = folder_path(uri)
-    if not uri.startswith("hf://") and not (path / "config.json").is_file():
-        raise ModelError(f"{uri} is not a model in Hugging Face layout: {path} has no config.json")
-    return path
+    return _folder(uri, needed="config.json")
 
 
 def folder_path(uri: str) -> Path:
@@ -113,16 +110,24 @@ def folder_path(uri: str) -> Path:
 
     Raises ModelError when there is no such folder.
     """
+    return _folder(uri, needed=None)
+
+
+def _folder(uri: str, needed: str | None) -> Path:
     if uri.startswith("hf://"):
         return _download(uri)
     if in_bucket(uri):
         found = buckets.contents(uri, ModelError)
         if not found:
             raise ModelError(f"{uri}: no such folder: no object lies below it")
+        if needed and needed not in found:
+            raise ModelError(f"{uri} is not a model in Hugging Face layout: it has no {needed}")
         return buckets.fetch(uri, found, ModelError)
     path = local_path(uri)
     if not path.is_dir():
         raise ModelError(f"{uri}: no such folder ({path})")
+    if needed and not (path / needed).is_file():
+        raise ModelError(f"{uri}: {path} is not a model in Hugging Face layout: it has no {needed}")
     return path
 
 
