@@ -248,10 +248,10 @@ class Shell:
             self._wait(TICK_SECONDS)
 
     def _stop(self) -> None:
+        told = self._interruptions.count  # before anybody reads that it stops, and interrupts again
         running = self._processes.running()
         if running:
             self._display.say(f"stopping {', '.join(running)}")
-        told = self._interruptions.count
         self._processes.stop_all(killing=lambda: self._interruptions.count > max(told, 1))
         for key in self._selected:
             resource = self._resources[key]
