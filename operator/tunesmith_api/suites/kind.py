@@ -1,9 +1,11 @@
 """What all kinds of suites have in common."""
 
+from abc import ABC, abstractmethod
+
 from tunesmith_api.base import ApiModel
 
 
-class SuiteKind(ApiModel):
+class SuiteKind(ApiModel, ABC):
     """What a suite measures."""
 
     @property
@@ -16,9 +18,9 @@ class SuiteKind(ApiModel):
         """Whether it can be measured on an endpoint alone."""
         return False
 
+    @abstractmethod
     def metric_names(self) -> tuple[str, ...]:
         """Return the metrics that it gives for sure, by bare name."""
-        raise NotImplementedError
 
     def may_give(self, metric: str) -> bool:
         """Return whether it may give a further metric, which depends on its records."""
