@@ -6,8 +6,8 @@ from typing import Any
 from tests.builders import eval_job, fine_tune_job
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import EvaluateRun
-from tunesmith_api.evaljob import RUN_OF_LABEL, EvalJobStatus, MetricResult
-from tunesmith_api.finetunejob import CheckpointRecord, CheckpointStatus, FineTuneJobStatus, PublishedModel
+from tunesmith_api.evaljob import RUN_OF_LABEL, EvalJobStatus, MetricResult, Verdict
+from tunesmith_api.finetunejob import CheckpointRecord, CheckpointStatus, FineTuneJobStatus, Phase, PublishedModel
 from tunesmith_api.resources import EvalJob, FineTuneJob, Resource, reference
 from tunesmith_operator.planner import Observed, Plan, plan
 from tunesmith_operator.planner.references import named_by
@@ -33,19 +33,19 @@ def after(job: EvalJob, observed: Observed, now: datetime) -> tuple[EvalJob, Pla
     return job.model_copy(update={"status": result.status}), result
 
 
-def ended(run: EvalJob, verdict: str | None = "Passed", value: float = 0.5) -> EvalJob:
+def ended(run: EvalJob, verdict: Verdict | None = "Passed", value: float = 0.5) -> EvalJob:
     status = EvalJobStatus(
         phase="Succeeded" if verdict else "Failed",
-        verdict=verdict,  # type: ignore[arg-type]
+        verdict=verdict,
         results=(MetricResult(metric="facts/f1", value=value, n=9),),
         report=f"pvc://reports/{run.metadata.name}/report.html",
     )
     return run.model_copy(update={"status": status})
 
 
-def training(step: int | None, phase: str = "Running") -> FineTuneJob:
+def training(step: int | None, phase: Phase = "Running") -> FineTuneJob:
     latest = CheckpointRecord(step=step, uri=f"pvc://m/c/checkpoint-{step}") if step is not None else None
-    status = FineTuneJobStatus(phase=phase, checkpoints=CheckpointStatus(latest=latest))  # type: ignore[arg-type]
+    status = FineTuneJobStatus(phase=phase, checkpoints=CheckpointStatus(latest=latest))
     return fine_tune_job(status=status)
 
 

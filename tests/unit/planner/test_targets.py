@@ -15,6 +15,7 @@ from tunesmith_api.finetunejob import (
     CheckpointRecord,
     CheckpointStatus,
     FineTuneJobStatus,
+    Phase,
     PublishedModel,
 )
 from tunesmith_api.modelserve import ModelServeStatus
@@ -50,9 +51,9 @@ def told(target: dict[str, Any], *resources: Resource) -> tuple[str, str]:
     return found.reason, found.message
 
 
-def training(phase: str = "Running", best: CheckpointRecord | None = BEST) -> Resource:
+def training(phase: Phase = "Running", best: CheckpointRecord | None = BEST) -> Resource:
     kept = CheckpointStatus(latest=LAST, best=best)
-    return fine_tune_job(status=FineTuneJobStatus(phase=phase, checkpoints=kept))  # type: ignore[arg-type]
+    return fine_tune_job(status=FineTuneJobStatus(phase=phase, checkpoints=kept))
 
 
 @pytest.mark.parametrize(
