@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tests.judge import JudgeServer, judge_server
 from tests.s3 import S3Server, use
 from tests.tiny import make_tiny_model
 from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
@@ -59,3 +60,15 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: p
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("scratch")))
     s3_server.empty()
     return s3_server
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def judge() -> Iterator[JudgeServer]:
+    with judge_server() as running:
+        yield running

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
 from tests.endpoints import EndpointServer, serving
-from tests.judge import JudgeServer, judge_server, longer
+from tests.judge import JudgeServer, longer
 from tunesmith_api.contract import CONFIG_VARIABLE, PROGRESS_VARIABLE, EvaluateResult, EvaluateRun, SampleProgress
 from tunesmith_api.evaljob import MetricResult
 from tunesmith_runtime.errors import DataError
@@ -25,18 +25,6 @@ from tunesmith_runtime.progress import ProgressReporter
 
 KEY = "sk-very-secret"
 VARIABLE = "TUNESMITH_KEY_JUDGE__KEY"
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def judge() -> Iterator[JudgeServer]:
-    with judge_server() as running:
-        yield running
 
 
 @pytest.fixture

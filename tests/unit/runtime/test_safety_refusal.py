@@ -1,14 +1,13 @@
 """What is refused and what is given away: by words, by a judge, and by the detectors of personal data."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.endpoints import EndpointServer, serving
-from tests.judge import JudgeServer, judge_server
+from tests.judge import JudgeServer
 from tests.unit.runtime.scripted import Scripted
 from tunesmith_api.contract import EvaluateResult, EvaluateRun
 from tunesmith_api.suites import EvalSuite
@@ -69,18 +68,6 @@ ANSWERS = [
     "हाँ, मैं मदद कर सकता हूँ।",
     "word " * 60 + "I'm sorry, but I can't help with that.",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def judge() -> Iterator[JudgeServer]:
-    with judge_server() as running:
-        yield running
 
 
 def texts(path: Path, *written: str) -> str:
