@@ -19,6 +19,7 @@ from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, Output, Pub
 from tunesmith_api.finetunejob import Recovery as Recovery
 from tunesmith_api.finetunejob import SkippedCheckpoint as SkippedCheckpoint
 from tunesmith_api.suites import EvalSuite
+from tunesmith_api.traffic import GatewayReport
 from tunesmith_api.training import Method, Task, Training
 from tunesmith_api.tuning import Tuning, TuningStatus
 
@@ -53,6 +54,14 @@ ELASTIC_SECONDS_VARIABLE = "TUNESMITH_ELASTIC_SECONDS"
 WORKERS_PREFIX_VARIABLE = "TUNESMITH_WORKERS_PREFIX"
 # Set to 1 by the cluster's admin: evaluation tasks from URIs and specs may bring Python code.
 ALLOW_CODE_VARIABLE = "TUNESMITH_ALLOW_CODE"
+
+# Of a gateway: the file with its routes, which it reads again when it changes; and in a cluster the ConfigMap of its
+# namespace that has them under ROUTES_KEY, which it watches: a mounted file would follow a minute later.
+ROUTES_VARIABLE = "TUNESMITH_ROUTES"
+ROUTES_CONFIG_MAP_VARIABLE = "TUNESMITH_ROUTES_CONFIG_MAP"
+ROUTES_KEY = "routes.json"
+# The key of the progress ConfigMap that a process writes, where several share it: PROGRESS_KEY unless set.
+PROGRESS_KEY_VARIABLE = "TUNESMITH_PROGRESS_KEY"
 
 CONTRACT_VERSION: Literal[1] = 1
 
@@ -141,10 +150,20 @@ class ServeRun(ApiModel):
     type: Literal["serve"] = "serve"
     run: RunIdentity
     model: ModelUri
+    # 0: a free one, which is in the URL that the process reports.
     port: int
 
 
-RunConfig = TrainRun | EvaluateRun | ServeRun
+class GatewayRun(ApiModel):
+    """A gateway process. Where it sends requests is in its routes, which change while it runs."""
+
+    version: Literal[1] = CONTRACT_VERSION
+    type: Literal["gateway"] = "gateway"
+    run: RunIdentity
+    port: int
+
+
+RunConfig = TrainRun | EvaluateRun | ServeRun | GatewayRun
 
 run_config: TypeAdapter[RunConfig] = TypeAdapter(Annotated[RunConfig, Field(discriminator="type")])
 
@@ -214,5 +233,6 @@ class ProgressDocument(StatusModel):
     # While an evaluation waits for people.
     rating: RatingProgress | None = None
     url: str | None = None
+    gateway: GatewayReport | None = None
     failure: RunFailure | None = None
     result: Annotated[TrainResult | EvaluateResult, Field(discriminator="type")] | None = None

@@ -18,6 +18,7 @@ from tunesmith_api.contract import (
     CONFIG_VARIABLE,
     EvaluateResult,
     EvaluateRun,
+    GatewayRun,
     RunConfig,
     ServeRun,
     TrainResult,
@@ -86,6 +87,8 @@ def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | E
 
             serve(config, reporter)
             return None
+        case GatewayRun():
+            raise NotImplementedError
 
 
 def _fail(error: Exception, reporter: ProgressReporter) -> int:
