@@ -8,6 +8,9 @@ SUCCEEDED = "Succeeded"
 FAILED = "Failed"
 # The endpoint answers requests (ModelServe).
 READY = "Ready"
+# The last revision of a ModelServe was taken back; the message says why. The one before it serves, and nothing is tried
+# again until the spec changes (ModelServe).
+DEGRADED = "Degraded"
 # Work is under way, or the resource waits for another one; the reason says which (kstatus).
 RECONCILING = "Reconciling"
 # Nothing will change until a person changes something; the message says what (kstatus).
@@ -58,6 +61,20 @@ INCONCLUSIVE = "Inconclusive"
 COMPLETED = "Completed"
 # The server answers completions.
 SERVING = "Serving"
+# A new revision is on its way; the message says how far.
+ROLLING_OUT = "RollingOut"
+# The rollout stands still because of `tunesmith pause`. `tunesmith resume` lets it go on.
+ROLLOUT_PAUSED = "RolloutPaused"
+# A step of the rollout waits for `tunesmith promote`.
+WAITING_FOR_APPROVAL = "WaitingForApproval"
+# What the gateway saw of the new revision broke a bound of rollout.analysis, and it was taken back.
+ANALYSIS_FAILED = "AnalysisFailed"
+# The new revision did not answer within rollout.progressDeadlineSeconds, and was taken back.
+PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+# `tunesmith abort` has taken the new revision back.
+ABORTED = "Aborted"
+# No revision was taken back.
+NOT_DEGRADED = "NotDegraded"
 # The spec breaks a rule of the API; the message says which. Correct the spec.
 SPEC_INVALID = "SpecInvalid"
 # A part of the spec was changed that may not change once the job has started. Change it back, or create the job anew.

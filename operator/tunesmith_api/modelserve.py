@@ -9,16 +9,13 @@ from tunesmith_api.finetunejob import PublishedModel, SecretRefs
 from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.references import ModelReference
+from tunesmith_api.serving.engine import Engine
+from tunesmith_api.serving.revision import Revision, RevisionShare, RolloutStatus
+from tunesmith_api.serving.rollout import Rollout
+from tunesmith_api.serving.traffic import Traffic
+from tunesmith_api.traffic import GatewayPolicy
 
 ServePhase = Literal["Pending", "Progressing", "Ready", "Failed"]
-
-
-class Engine(ApiModel):
-    """What answers requests."""
-
-    type: Literal["transformers"] = Field(
-        default="transformers", description="transformers: `transformers serve`, for development and small models."
-    )
 
 
 class Requirement(ApiModel):
@@ -29,7 +26,7 @@ class Requirement(ApiModel):
     )
 
 
-class ModelServeSpec(ApiModel):
+class ModelServeSpec(GatewayPolicy):
     """The desired endpoint."""
 
     model: ModelReference = Field(description="Model to serve.")
@@ -37,8 +34,13 @@ class ModelServeSpec(ApiModel):
     requires: tuple[Requirement, ...] = Field(
         default=(),
         max_length=16,
-        description="Gates in front of the rollout.",
+        description="Gates that a model must have passed before there is a revision with it.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["evalJob"]},
+    )
+    rollout: Rollout = Field(default=Rollout(), description="How a new revision takes over.")
+    traffic: Traffic = Field(default=Traffic(), description="Which way requests come to the pods.")
+    revision_history_limit: int = Field(
+        default=10, ge=1, le=50, description="How many revisions that are over stay in status.revisions."
     )
     port: int = Field(
         default=8000,
@@ -54,6 +56,14 @@ class ModelServeSpec(ApiModel):
     secret_refs: SecretRefs = ()
 
     @model_validator(mode="after")
+    def _traffic_fits_rollout(self) -> Self:
+        if self.rollout.analysis and self.traffic.provider != "gateway":
+            raise ValueError(
+                "rollout.analysis goes by what the gateway sees; set traffic.provider to gateway, or drop analysis"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _unique_requirements(self) -> Self:
         names = [requirement.eval_job for requirement in self.requires]
         if len(set(names)) < len(names):
@@ -67,11 +77,26 @@ class ModelServeStatus(StatusModel):
     phase: ServePhase = Field(default="Pending", description="Summary for people; programs read the conditions.")
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this speaks of.")
     url: str | None = Field(default=None, max_length=1200, description="Base URL of the API, without /v1.")
-    revision: int = Field(default=0, ge=0, description="Counts the models that have been rolled out.")
-    serving: PublishedModel | None = Field(default=None, description="The model of that revision.")
+    revision: int = Field(default=0, ge=0, description="Number of the newest revision.")
+    serving: PublishedModel | None = Field(default=None, description="The model of the revision that serves.")
+    stable: RevisionShare | None = Field(default=None, description="The revision that serves.")
+    canary: RevisionShare | None = Field(default=None, description="The revision that is rolled out beside it.")
+    rollout: RolloutStatus | None = Field(default=None, description="How far the rollout is, while there is one.")
+    refused: int | None = Field(
+        default=None,
+        ge=1,
+        description="The revision that was taken back, and that the spec still asks for. It is not tried again until "
+        "the spec changes.",
+    )
+    revisions: tuple[Revision, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Revisions, oldest first.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]},
+    )
     conditions: tuple[Condition, ...] = Field(
         default=(),
         max_length=16,
-        description="Ready, Reconciling, Stalled.",
+        description="Ready, Reconciling, Stalled, Degraded.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -1,50 +1,81 @@
 """What follows for a ModelServe."""
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from tunesmith_api import conditions as c
-from tunesmith_api.contract import RunIdentity, ServeRun
-from tunesmith_api.finetunejob import PublishedModel
+from tunesmith_api.contract import ServeRun
 from tunesmith_api.modelserve import ModelServeStatus, ServePhase
-from tunesmith_api.resources import ModelServe
+from tunesmith_api.resources import EvalJob, ModelServe
+from tunesmith_api.serving.revision import Revision, RevisionShare, RevisionTemplate, RolloutStatus
 from tunesmith_operator.planner import references
-from tunesmith_operator.planner.situation import Situation, conditions_of_server, transition
-from tunesmith_operator.planner.types import Observed, ObservedWorkload, Plan, Workload
+from tunesmith_operator.planner.serving import analysis, commands, course, evaluation, revisions, traffic
+from tunesmith_operator.planner.serving.shares import Shares, shares, strategy_of
+from tunesmith_operator.planner.situation import (
+    Situation,
+    as_status,
+    condition,
+    conditions_of_server,
+    transition,
+)
+from tunesmith_operator.planner.types import Event, Observed, ObservedWorkload, Plan, Workload
+
+# More stages than a rollout can go through at once.
+_MOST_STAGES = 64
+
+
+@dataclass(frozen=True)
+class _Rollout:
+    """A ModelServe's status after what is due, and where its rollout stands, if there is one."""
+
+    status: ModelServeStatus
+    situation: Situation | None = None
+    again: timedelta | None = None
 
 
 def plan(serve: ModelServe, observed: Observed, now: datetime) -> Plan[ModelServeStatus]:
     """Return the plan for a ModelServe.
 
-    | situation                                        | phase       | workloads                       |
-    |--------------------------------------------------|-------------|---------------------------------|
-    | nothing is served, and a gate is not passed yet  | Pending     | none                            |
-    | a revision is served, the next one is not passed | as it is    | the served one goes on          |
-    | the gates have passed a model not served yet     | Progressing | a new revision; older ones stop |
-    | the revision starts                              | Progressing | it                              |
-    | the revision answers completions                 | Ready       | it                              |
-    | the revision cannot run                          | Failed      | it                              |
+    | situation                                          | phase       | what follows                            |
+    |----------------------------------------------------|-------------|-----------------------------------------|
+    | nothing serves, and a gate is not passed yet       | Pending     | it waits                                |
+    | what the spec asks for is not what serves          | Progressing | a new revision, and its rollout         |
+    | the spec changes while a revision is rolled out    | Progressing | that one is superseded by a new one     |
+    | a rollout has come to its end                      | Ready       | the new revision serves, the old one is |
+    |                                                    |             | stopped once no request goes there      |
+    | a rollout has failed                               | Ready       | the old revision serves all requests    |
+    |                                                    |             | again; the new one is refused           |
+    | the spec asks for a revision that is refused       | as it is    | nothing, until the spec changes         |
+    | the first revision cannot run                      | Failed      | nothing, until the spec changes         |
+
+    How a rollout goes on is in serving/course.py.
     """
-    status = serve.status
-    candidate = _candidate(serve, observed)
-    if isinstance(candidate, PublishedModel) and candidate != status.serving:
-        status = status.model_copy(update={"revision": status.revision + 1, "serving": candidate})
-    if status.serving is None:
-        assert isinstance(candidate, Situation)  # noqa: S101 - a model would be served by now
-        return _settle(serve, status, "Pending", candidate, now, ready=False, stop=_others(None, observed))
-    workload = _workload(serve, status.serving, status.revision)
-    running = observed.workloads.get(workload.name)
-    ready = running is not None and running.state == "Running" and running.ready
-    phase, situation = _server(running, status.revision, ready)
-    status = status.model_copy(update={"url": running.url if running is not None and ready else None})
-    if isinstance(candidate, Situation):
-        situation = candidate
-    return _settle(
-        serve, status, phase, situation, now, ready=ready, ensure=(workload,), stop=_others(workload.name, observed)
-    )
+    told = commands.read(serve)
+    status = revisions.adopted(serve, now)
+    wanted = revisions.undone_to(status, told) or _wanted(serve, observed)
+    if isinstance(wanted, RevisionTemplate):
+        status = _chosen(serve, status, wanted, now)
+    rolled = _followed(serve, status, told, observed, now)
+    return _settled(serve, rolled, wanted, observed, now)
 
 
-def _candidate(serve: ModelServe, observed: Observed) -> PublishedModel | Situation:
-    """Return the model that may be served now, or what it waits for."""
+def _wanted(serve: ModelServe, observed: Observed) -> RevisionTemplate | Situation:
+    """Return what the spec asks for, or what that waits for."""
+    rollout = serve.spec.rollout
+    if observed.address is None and rollout.strategy in {"canary", "blueGreen"} and not traffic.has_gateway(serve):
+        return Situation(
+            "blocked",
+            c.SPEC_INVALID,
+            f"on one machine two revisions cannot share a port: for {rollout.strategy} set traffic.provider to gateway",
+        )
+    templates = [rollout.eval_job_template, *(each.eval_job_template for each in rollout.steps)]
+    if any(templates) and len(serve.metadata.name) > evaluation.LONGEST_NAME:
+        return Situation(
+            "blocked",
+            c.SPEC_INVALID,
+            f"the name of a ModelServe whose rollout has evaluations has {evaluation.LONGEST_NAME} characters at most, "
+            "because they are named after it",
+        )
     model = references.resolve(serve.spec.model, observed)
     if isinstance(model, Situation):
         return model
@@ -52,63 +83,265 @@ def _candidate(serve: ModelServe, observed: Observed) -> PublishedModel | Situat
         closed = references.gate(requirement.eval_job, model, observed)
         if closed:
             return closed
-    return model
+    return revisions.template_of(serve, model)
 
 
-def _server(running: ObservedWorkload | None, revision: int, ready: bool) -> tuple[ServePhase, Situation]:
-    if running is None:
-        return "Progressing", Situation("working", c.STARTING, f"revision {revision} is starting")
-    failure = running.progress.failure if running.progress else None
-    if running.state == "Failed" and failure and not failure.retryable:
-        return "Failed", Situation("blocked", failure.reason, failure.message)
-    if ready:
-        return "Ready", Situation("done", c.SERVING, f"revision {revision} answers at {running.url}")
-    why = f": {running.message}" if running.message else ""
-    return "Progressing", Situation(
-        "working", running.reason or c.STARTING, f"revision {revision} does not answer yet{why}"
+def _chosen(serve: ModelServe, status: ModelServeStatus, wanted: RevisionTemplate, now: datetime) -> ModelServeStatus:
+    """Return the status in which what is wanted serves, is rolled out, or is refused."""
+    serving, rolling = revisions.serving(status), revisions.rolling_out(status)
+    refused = revisions.find(status, status.refused)
+    if refused and revisions.same(refused.template, wanted):
+        return status
+    status = status.model_copy(update={"refused": None})
+    if rolling and revisions.same(rolling.template, wanted):
+        return status
+    if rolling:
+        evaluations = status.rollout.evaluations if status.rollout else ()
+        status = revisions.marked(status, rolling.number, "Superseded", evaluations=evaluations)
+        status = status.model_copy(update={"rollout": None})
+    if serving and revisions.same(serving.template, wanted):
+        return status
+    status, revision = revisions.remember(status, wanted, serve.metadata.generation, now)
+    return status.model_copy(update={"rollout": RolloutStatus(revision=revision.number, since=now)})
+
+
+def _followed(
+    serve: ModelServe, status: ModelServeStatus, told: commands.Commands, observed: Observed, now: datetime
+) -> _Rollout:
+    """Follow the rollout as far as it goes now."""
+    situation = None
+    for _ in range(_MOST_STAGES):
+        rollout, revision = status.rollout, revisions.rolling_out(status)
+        if rollout is None or revision is None:
+            return _Rollout(status.model_copy(update={"rollout": None}), None)
+        view = _view(serve, status, rollout, revision, observed)
+        went = course.follow(serve, rollout, view, told, observed, now)
+        situation = went.situation
+        if went.back:
+            return _Rollout(_taken_back(status, went), None)
+        if went.over:
+            return _Rollout(_promoted(status, revision, went.rollout, now), None)
+        if went.rollout == rollout:
+            break
+        status = status.model_copy(update={"rollout": went.rollout})
+    assert status.rollout is not None  # noqa: S101 - it would have been returned
+    return _Rollout(status, situation, course.look_again(serve, status.rollout, now))
+
+
+def _view(
+    serve: ModelServe, status: ModelServeStatus, rollout: RolloutStatus, revision: Revision, observed: Observed
+) -> course.View:
+    serving = revisions.serving(status)
+    asked = _shares(serve, status, observed)
+    number = serving.number if serving else None
+    wanted = traffic.routes(serve, number, revision.number, asked, observed)
+    reports = traffic.reports(serve, observed)
+    old = observed.workloads.get(traffic.revision_name(serve, serving.number)) if serving else None
+    return course.View(
+        revision=revision,
+        workload=observed.workloads.get(traffic.revision_name(serve, revision.number)),
+        needed=1 if serving is None else (serve.spec.replicas if rollout.stage == "Promoting" else asked.canary),
+        settled=traffic.settled(serve, wanted, observed),
+        cleared=asked.stable > 0 or old is None or strategy_of(serve, observed) != "recreate",
+        canary=analysis.of_revision(reports, revision.number),
+        stable=analysis.of_revision(reports, serving.number) if serving else None,
+        first=serving is None,
     )
 
 
-def _others(name: str | None, observed: Observed) -> tuple[str, ...]:
-    return tuple(sorted(other for other in observed.workloads if other != name))
+def _shares(serve: ModelServe, status: ModelServeStatus, observed: Observed) -> Shares:
+    replicas, rollout = serve.spec.replicas, status.rollout
+    if rollout is None:
+        return Shares(replicas, 0, 0)
+    seen = observed.workloads.get(traffic.revision_name(serve, rollout.revision))
+    ready = seen.ready_replicas if seen and seen.ready else 0
+    strategy = strategy_of(serve, observed)
+    return shares(serve, rollout, strategy, replicas, first=revisions.serving(status) is None, ready=ready)
 
 
-def _workload(serve: ModelServe, model: PublishedModel, revision: int) -> Workload:
-    meta = serve.metadata
-    return Workload(
-        name=f"{meta.name}-v{revision}",
-        namespace=meta.namespace,
-        resources=serve.spec.resources,
-        replicas=serve.spec.replicas,
-        pod_template=serve.spec.pod_template,
-        secrets=tuple(secret.name for secret in serve.spec.secret_refs),
-        config=ServeRun(
-            run=RunIdentity(
-                kind="ModelServe", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=max(revision, 1)
-            ),
-            model=model.uri,
-            port=serve.spec.port,
-        ),
+def _taken_back(status: ModelServeStatus, went: course.Course) -> ModelServeStatus:
+    number, why = went.rollout.revision, went.situation
+    state = revisions.marked(
+        status,
+        number,
+        "Aborted" if why.reason == c.ABORTED else "Degraded",
+        reason=why.reason,
+        message=why.message,
+        evaluations=went.rollout.evaluations,
+    )
+    return state.model_copy(update={"rollout": None, "refused": number})
+
+
+def _promoted(status: ModelServeStatus, revision: Revision, rollout: RolloutStatus, now: datetime) -> ModelServeStatus:
+    for each in status.revisions:
+        if each.state == "Promoted":
+            status = revisions.marked(status, each.number, "Retired")
+    status = revisions.marked(status, revision.number, "Promoted", promoted_at=now, evaluations=rollout.evaluations)
+    return status.model_copy(update={"rollout": None})
+
+
+def _settled(
+    serve: ModelServe, rolled: _Rollout, wanted: RevisionTemplate | Situation, observed: Observed, now: datetime
+) -> Plan[ModelServeStatus]:
+    """Return the plan of what the status says."""
+    status, retire = revisions.bounded(rolled.status, serve.spec.revision_history_limit)
+    serving, rolling = revisions.serving(status), revisions.rolling_out(status)
+    asked = _shares(serve, status, observed)
+    numbers = (serving.number if serving else None, rolling.number if rolling else None)
+    ensure: list[Workload] = []
+    front = None
+    if serving or rolling:
+        front = traffic.front(serve, *numbers, asked)
+    if serving and asked.stable:
+        ensure.append(_workload(serve, serving, asked.stable, observed))
+    old = observed.workloads.get(traffic.revision_name(serve, serving.number)) if serving else None
+    if rolling and (asked.stable or old is None or strategy_of(serve, observed) != "recreate"):
+        ensure.append(_workload(serve, rolling, asked.canary, observed))
+    unsettled = False
+    if front and traffic.has_gateway(serve):
+        routes = traffic.routes(serve, *numbers, asked, observed)
+        ensure.append(traffic.gateway(serve, routes, observed))
+        unsettled = bool(traffic.reports(serve, observed)) and not traffic.settled(serve, routes, observed)
+    kept = {each.name for each in ensure}
+    # Who may still get requests is stopped once all gateways know that it should not.
+    others = tuple(sorted(name for name in observed.workloads if name not in kept))
+    stop = tuple(name for name in others if not (unsettled and observed.workloads[name].ready))
+    status = _with_shares(serve, status, asked, observed)
+    create, again = _evaluations(serve, status, observed), rolled.again
+    settled = _told(serve, status, rolled, wanted, observed, now)
+    return Plan(
+        settled.status,
+        ensure=tuple(ensure),
+        stop=stop,
+        events=settled.events,
+        requeue_after=again,
+        create=create,
+        retire=retire,
+        front=front,
     )
 
 
-def _settle(
+def _evaluations(serve: ModelServe, status: ModelServeStatus, observed: Observed) -> tuple[EvalJob, ...]:
+    rollout, serving = status.rollout, revisions.serving(status)
+    template = course.template_of(serve, rollout) if rollout else None
+    if rollout is None or template is None or rollout.stage != "Evaluating":
+        return ()
+    ours = observed.workloads.get(traffic.revision_name(serve, rollout.revision))
+    theirs = observed.workloads.get(traffic.revision_name(serve, serving.number)) if serving else None
+    if ours is None or ours.url is None:
+        return ()
+    return evaluation.missing(serve, rollout, template, (ours.url, theirs.url if theirs else None), observed)
+
+
+def _with_shares(serve: ModelServe, status: ModelServeStatus, asked: Shares, observed: Observed) -> ModelServeStatus:
+    serving, rolling = revisions.serving(status), revisions.rolling_out(status)
+    stable = _share(serve, serving.number, asked.stable, 100 - asked.weight, observed) if serving else None
+    canary = _share(serve, rolling.number, asked.canary, asked.weight, observed) if rolling else None
+    if stable and canary:
+        share = _canary_share(serve, stable, canary, asked, observed)
+        stable = stable.model_copy(update={"actual_weight": round(100 - share, 1)})
+        canary = canary.model_copy(update={"actual_weight": share})
+    changes: dict[str, object] = {"stable": stable, "canary": canary}
+    return status.model_copy(update=changes | {"serving": serving.template.model if serving else None})
+
+
+def _share(serve: ModelServe, number: int, replicas: int, weight: int, observed: Observed) -> RevisionShare:
+    seen = observed.workloads.get(traffic.revision_name(serve, number))
+    ready = seen.ready_replicas if seen else 0
+    return RevisionShare(revision=number, weight=weight, actual_weight=weight, replicas=replicas, ready_replicas=ready)
+
+
+def _canary_share(
+    serve: ModelServe, stable: RevisionShare, canary: RevisionShare, asked: Shares, observed: Observed
+) -> float:
+    """Return the percent of the requests, or where nobody counts those of the pods, that the new revision has."""
+    if traffic.has_gateway(serve):
+        reports = traffic.reports(serve, observed)
+        ours = analysis.of_revision(reports, canary.revision).routed
+        theirs = analysis.of_revision(reports, stable.revision).routed
+        return round(100 * ours / (ours + theirs), 1) if ours + theirs else 0.0
+    if traffic.front(serve, stable.revision, canary.revision, asked).workload is not None:
+        return 100.0 if not asked.stable else 0.0
+    pods = stable.ready_replicas + canary.ready_replicas
+    return round(100 * canary.ready_replicas / pods, 1) if pods else 0.0
+
+
+def _told(
     serve: ModelServe,
     status: ModelServeStatus,
-    phase: ServePhase,
-    situation: Situation,
+    rolled: _Rollout,
+    wanted: RevisionTemplate | Situation,
+    observed: Observed,
     now: datetime,
-    *,
-    ready: bool,
-    ensure: tuple[Workload, ...] = (),
-    stop: tuple[str, ...] = (),
 ) -> Plan[ModelServeStatus]:
+    """Return the status with its phase, its address and its conditions, and the events that follow."""
     generation, previous = serve.metadata.generation, serve.status.conditions
-    status = status.model_copy(
-        update={
-            "phase": phase,
-            "observed_generation": generation,
-            "conditions": conditions_of_server(situation, ready, previous, generation, now),
-        }
+    behind = _behind(serve, status, observed)
+    url = traffic.address(serve, behind, observed) if behind else None
+    ready = url is not None
+    serving, refused = revisions.serving(status), revisions.find(status, status.refused)
+    phase: ServePhase = "Ready" if ready and rolled.situation is None else "Progressing"
+    if rolled.situation:
+        situation = rolled.situation
+        if serving is None and situation.standing == "blocked":
+            phase = "Failed"
+    elif refused:
+        goes_on = "nothing is tried again until the spec changes"
+        if serving:
+            goes_on = f"revision {serving.number} serves, and {goes_on}"
+        situation = Situation("blocked", refused.reason or c.DEGRADED, f"{refused.message}; {goes_on}")
+        phase = phase if serving else "Failed"
+    elif isinstance(wanted, Situation):
+        situation, phase = wanted, phase if serving else "Pending"
+    elif ready and serving:
+        situation = Situation("done", c.SERVING, f"revision {serving.number} answers at {url}")
+    else:
+        situation = _down(serve, serving, observed)
+    conditions = conditions_of_server(situation, ready, previous, generation, now)
+    degraded = situation if refused else Situation("done", c.NOT_DEGRADED, "no revision was taken back")
+    conditions += (condition(c.DEGRADED, as_status(refused is not None), degraded, previous, generation, now),)
+    changes = {"phase": phase, "url": url, "observed_generation": generation, "conditions": conditions}
+    events = transition(situation, previous)
+    if (before := revisions.serving(serve.status)) and serving and serving.number != before.number:
+        events = (Event("Normal", c.SERVING, f"revision {serving.number} has taken over"), *events)
+    return Plan(status.model_copy(update=changes), events=events)
+
+
+def _behind(serve: ModelServe, status: ModelServeStatus, observed: Observed) -> ObservedWorkload | None:
+    """Return the workload that answers clients, if one does."""
+    serving, rolling = revisions.serving(status), revisions.rolling_out(status)
+    numbers = [each.number for each in (serving, rolling if status.canary and status.canary.weight else None) if each]
+    seen = [observed.workloads.get(traffic.revision_name(serve, number)) for number in numbers]
+    return next((each for each in seen if each and each.ready), None)
+
+
+def _down(serve: ModelServe, serving: Revision | None, observed: Observed) -> Situation:
+    if serving is None:
+        return Situation("working", c.STARTING, "nothing serves yet")
+    running = observed.workloads.get(traffic.revision_name(serve, serving.number))
+    if running is None:
+        return Situation("working", c.STARTING, f"revision {serving.number} is starting")
+    failure = running.progress.failure if running.progress else None
+    if running.state == "Failed" and failure and not failure.retryable:
+        return Situation("blocked", failure.reason, failure.message)
+    if running.ready:
+        return Situation("working", c.STARTING, "the gateway does not answer yet")
+    why = f": {running.message}" if running.message else ""
+    return Situation("working", running.reason or c.STARTING, f"revision {serving.number} does not answer yet{why}")
+
+
+def _workload(serve: ModelServe, revision: Revision, replicas: int, observed: Observed) -> Workload:
+    template, meta = revision.template, serve.metadata
+    return Workload(
+        name=traffic.revision_name(serve, revision.number),
+        namespace=meta.namespace,
+        resources=template.resources,
+        replicas=replicas,
+        pod_template=template.pod_template,
+        secrets=tuple(secret.name for secret in template.secret_refs),
+        config=ServeRun(
+            run=traffic.identity(serve, revision.number),
+            model=template.model.uri,
+            port=traffic.engine_port(serve, observed),
+        ),
     )
-    return Plan(status, ensure=ensure, stop=stop, events=transition(situation, previous))

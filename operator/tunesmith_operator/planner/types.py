@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
 from tunesmith_api.base import Resources
-from tunesmith_api.contract import ProgressDocument, RunConfig
+from tunesmith_api.contract import ProgressDocument, RunConfig, RunIdentity
 from tunesmith_api.endpoint import SecretKey
 from tunesmith_api.evaljob import EvalJobStatus
 from tunesmith_api.finetunejob import FineTuneJobStatus
@@ -15,6 +15,7 @@ from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.queueing import Backend, Queue
 from tunesmith_api.resources import EvalJob, Resource
+from tunesmith_api.traffic import GatewayReport, Routes
 
 Status = FineTuneJobStatus | EvalJobStatus | ModelServeStatus
 StatusT = TypeVar("StatusT", FineTuneJobStatus, EvalJobStatus, ModelServeStatus)
@@ -42,16 +43,28 @@ class Workload:
     avoid_nodes: tuple[str, ...] = ()
     backend: Backend = "auto"
     queue: Queue | None = None
+    # Of a gateway: where it sends requests. They may change while it runs.
+    routes: Routes | None = None
+
+
+@dataclass(frozen=True)
+class Front:
+    """The one address of a ModelServe, and whose pods are behind it: a workload's, or those of all its revisions."""
+
+    owner: RunIdentity
+    port: int
+    workload: str | None
 
 
 @dataclass(frozen=True)
 class ObservedWorkload:
     """What a backend sees of a workload.
 
-    `reason` is one of the conditions' reasons, when something is wrong with it. `ready` and `url` are for servers:
-    whether it answers completions, and where. `stopping`: it has been told to end, and is not gone yet; its state is
-    Running until then. `running_since` is when its first pod ran, `pod` the one that it died of, and `nodes` where its
-    pods are or were: only that pod's node when the node is to blame.
+    `reason` is one of the conditions' reasons, when something is wrong with it. `ready`, `ready_replicas` and `url` are
+    for servers: whether it answers completions, how many of its pods do, and where; `gateways` is what those of a
+    gateway say of the traffic, one for each that is ready. `stopping`: it has been told to end, and is not gone yet;
+    its state is Running until then. `running_since` is when its first pod ran, `pod` the one that it died of, and
+    `nodes` where its pods are or were: only that pod's node when the node is to blame.
     """
 
     name: str
@@ -61,6 +74,8 @@ class ObservedWorkload:
     ended_at: datetime | None = None
     ready: bool = False
     url: str | None = None
+    ready_replicas: int = 0
+    gateways: tuple[GatewayReport, ...] = ()
     reason: str = ""
     stopping: bool = False
     running_since: datetime | None = None
@@ -77,12 +92,15 @@ class ObservedWorkload:
 class Observed:
     """The world as far as a plan may depend on it: the resource's own workloads, and the resources of its namespace.
 
-    `leftovers` are the last words of workloads that are gone, by name, as far as they are known.
+    `leftovers` are the last words of workloads that are gone, by name, as far as they are known. `address` is the URL
+    of the resource's `Front`, where there is such a thing: on one machine there is not, and whoever listens on the
+    resource's port is its own front.
     """
 
     workloads: Mapping[str, ObservedWorkload] = field(default_factory=dict)
     resources: Mapping[Reference, Resource] = field(default_factory=dict)
     leftovers: Mapping[str, ProgressDocument] = field(default_factory=dict)
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,3 +130,4 @@ class Plan(Generic[StatusT]):
     delete: bool = False
     create: tuple[EvalJob, ...] = ()
     retire: tuple[str, ...] = ()
+    front: Front | None = None

@@ -1,0 +1,1 @@
+"""Decisions about ModelServes: revisions, rollouts, traffic."""

@@ -1,0 +1,123 @@
+"""Whose pods requests go to: the routes of the gateways, and what is behind the one address."""
+
+import hashlib
+
+from tunesmith_api.contract import GatewayRun, RunIdentity
+from tunesmith_api.resources import ModelServe
+from tunesmith_api.traffic import GatewayPolicy, GatewayReport, Routes, Upstream
+from tunesmith_operator.planner.serving.shares import Shares
+from tunesmith_operator.planner.types import Front, Observed, ObservedWorkload, Workload
+
+# In a cluster, where each pod has an address of its own. On one machine the gateway has the resource's port.
+GATEWAY_PORT = 8080
+ENGINE_PORT = 8000
+
+
+def gateway_name(serve: ModelServe) -> str:
+    """Return the name of a ModelServe's gateway."""
+    return f"{serve.metadata.name}-gateway"
+
+
+def revision_name(serve: ModelServe, number: int) -> str:
+    """Return the name of the workload of a revision."""
+    return f"{serve.metadata.name}-v{number}"
+
+
+def has_gateway(serve: ModelServe) -> bool:
+    """Return whether requests come through a gateway of ours."""
+    return serve.spec.traffic.provider == "gateway"
+
+
+def identity(serve: ModelServe, number: int) -> RunIdentity:
+    """Return who a server of a revision works for."""
+    meta = serve.metadata
+    return RunIdentity(
+        kind="ModelServe", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=max(number, 1)
+    )
+
+
+def engine_port(serve: ModelServe, observed: Observed) -> int:
+    """Return the port of an engine; 0 is a free one."""
+    if observed.address is not None:
+        return ENGINE_PORT
+    return 0 if has_gateway(serve) else serve.spec.port
+
+
+def routes(serve: ModelServe, stable: int | None, canary: int | None, shares: Shares, observed: Observed) -> Routes:
+    """Return where gateways send requests. A new revision of which nothing answers gets none."""
+    policy = {name: getattr(serve.spec, name) for name in GatewayPolicy.model_fields}
+    weight = shares.weight
+    if stable is not None and canary is not None and not _answers(serve, canary, observed):
+        weight = 0
+    upstreams = []
+    if stable is not None:
+        upstreams.append(_upstream(serve, stable, 100 - weight if canary is not None else 100, observed))
+    if canary is not None and (weight or stable is None):
+        upstreams.append(_upstream(serve, canary, weight, observed))
+    wanted = Routes(**policy, upstreams=tuple(upstreams))
+    text = wanted.model_dump_json(exclude={"generation"})
+    # The same routes have the same number, whoever counts.
+    return wanted.model_copy(update={"generation": 1 + int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)})
+
+
+def _upstream(serve: ModelServe, number: int, weight: int, observed: Observed) -> Upstream:
+    seen = observed.workloads.get(revision_name(serve, number))
+    return Upstream(revision=number, url=seen.url if seen and seen.ready else None, weight=weight)
+
+
+def _answers(serve: ModelServe, number: int, observed: Observed) -> bool:
+    seen = observed.workloads.get(revision_name(serve, number))
+    return seen is not None and seen.ready
+
+
+def gateway(serve: ModelServe, wanted: Routes, observed: Observed) -> Workload:
+    """Return the gateway."""
+    traffic, meta = serve.spec.traffic, serve.metadata
+    port = serve.spec.port if observed.address is None else GATEWAY_PORT
+    return Workload(
+        name=gateway_name(serve),
+        namespace=meta.namespace,
+        resources=traffic.resources,
+        replicas=traffic.replicas,
+        pod_template=traffic.pod_template,
+        config=GatewayRun(run=identity(serve, 1), port=port),
+        routes=wanted,
+    )
+
+
+def reports(serve: ModelServe, observed: Observed) -> tuple[GatewayReport, ...]:
+    """Return what the gateways that are ready say."""
+    seen = observed.workloads.get(gateway_name(serve))
+    return seen.gateways if seen else ()
+
+
+def settled(serve: ModelServe, wanted: Routes, observed: Observed) -> bool:
+    """Return whether requests go where they should: there are gateways, and all that are ready go by the routes."""
+    if not has_gateway(serve):
+        return True
+    told = reports(serve, observed)
+    return bool(told) and all(each.generation == wanted.generation for each in told)
+
+
+def front(serve: ModelServe, stable: int | None, canary: int | None, shares: Shares) -> Front:
+    """Return the one address: in front of the gateways, of one revision's pods, or of those of two."""
+    behind: str | None
+    if has_gateway(serve):
+        behind = gateway_name(serve)
+    elif canary is None or (stable is not None and shares.weight == 0 and shares.stable):
+        behind = revision_name(serve, stable or canary or 1)
+    elif stable is None or not shares.stable:
+        behind = revision_name(serve, canary)
+    else:
+        behind = None
+    return Front(identity(serve, 1), serve.spec.port, behind)
+
+
+def address(serve: ModelServe, behind: ObservedWorkload | None, observed: Observed) -> str | None:
+    """Return where clients find the ModelServe, when it answers."""
+    if observed.address is not None:
+        return observed.address
+    if has_gateway(serve):
+        seen = observed.workloads.get(gateway_name(serve))
+        return seen.url if seen and seen.ready else None
+    return behind.url if behind else None
