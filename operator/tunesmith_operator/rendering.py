@@ -6,8 +6,8 @@ from datetime import datetime
 import yaml
 
 from tunesmith_api import conditions as c
-from tunesmith_api.resources import Resource, reference
-from tunesmith_operator.backends import choice, native
+from tunesmith_api.resources import ModelServe, Resource, reference
+from tunesmith_operator.backends import choice, fronts, native
 from tunesmith_operator.backends.kuberay import Offer
 from tunesmith_operator.planner import Observed, plan
 from tunesmith_operator.planner.situation import find
@@ -25,7 +25,8 @@ def rendered(resources: Sequence[Resource], settings: native.Settings, now: date
     for resource in resources:
         namespace = resource.metadata.namespace
         neighbours = {reference(each): each for each in resources if each.metadata.namespace == namespace}
-        decision = plan(resource, Observed(resources=neighbours), now)
+        address = fronts.address_of(resource) if isinstance(resource, ModelServe) else None
+        decision = plan(resource, Observed(resources=neighbours, address=address), now)
         title = f"# {resource.kind} {namespace}/{resource.metadata.name}"
         if not decision.ensure:
             told = find(decision.status.conditions, c.RECONCILING)
@@ -33,6 +34,8 @@ def rendered(resources: Sequence[Resource], settings: native.Settings, now: date
         for workload in decision.ensure:
             documents = choice.render(workload, settings, _OFFER, choice.choose(workload, settings, _OFFER))
             parts.extend(f"---\n{title}\n{_yaml(document)}" for document in documents)
+        if decision.front:
+            parts.append(f"---\n{title}\n{_yaml(fronts.front(decision.front))}")
     return "".join(parts)
 
 

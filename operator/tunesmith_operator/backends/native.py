@@ -1,12 +1,13 @@
 """The native backend: a workload becomes a Job, a Job with a StatefulSet, or a Deployment, and what those need."""
 
-from tunesmith_api.contract import RATING_PORT, EvaluateRun, ServeRun, TrainRun
+from tunesmith_api.contract import RATING_PORT, ROUTES_KEY, EvaluateRun, GatewayRun, ServeRun, TrainRun
 from tunesmith_api.queueing import several_need_kuberay
 from tunesmith_operator.backends import gangs
 from tunesmith_operator.backends.objects import (
     APPLIED_ANNOTATION,
     CONFIG,
     DRIVER,
+    ROUTES,
     SERVER,
     WORKER,
     Object,
@@ -14,6 +15,7 @@ from tunesmith_operator.backends.objects import (
     make,
     rating_name,
     ray_name,
+    routes_name,
     selector,
     token_name,
     workers_name,
@@ -42,6 +44,8 @@ def render(workload: Workload, settings: Settings) -> tuple[Object, ...]:
     config = workload.config
     if isinstance(config, ServeRun):
         parts += [_service(workload, config), _deployment(workload, settings, account)]
+    elif isinstance(config, GatewayRun):
+        parts += [_routes(workload), _gateway(workload, settings, account)]
     else:
         if isinstance(config, TrainRun) and config.workers > 1:
             parts += [_meeting_point(workload), _workers(workload, settings, account, config.workers - 1)]
@@ -110,7 +114,20 @@ def _service(workload: Workload, config: ServeRun) -> Object:
         "selector": selector(workload, SERVER),
         "ports": [{"name": "http", "port": config.port, "targetPort": "http", "protocol": "TCP"}],
     }
-    return make(workload, "v1", "Service", config.run.name, SERVER, spec=spec)
+    return make(workload, "v1", "Service", workload.name, SERVER, spec=spec)
+
+
+def _routes(workload: Workload) -> Object:
+    assert workload.routes is not None  # noqa: S101 - a gateway has some
+    text = workload.routes.model_dump_json(by_alias=True, exclude_none=True, indent=1)
+    return make(workload, "v1", "ConfigMap", routes_name(workload.name), ROUTES, data={ROUTES_KEY: text})
+
+
+def _gateway(workload: Workload, settings: Settings, account: str) -> Object:
+    made = _deployment(workload, settings, account)
+    # Never fewer than there should be.
+    made["spec"]["strategy"] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    return made
 
 
 def _rating_service(workload: Workload) -> Object:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from tunesmith_api.base import API_VERSION, GROUP
+from tunesmith_api.contract import RunIdentity
 from tunesmith_api.resources import EvalJob, Resource
 from tunesmith_operator.planner import Workload
 
@@ -30,6 +31,8 @@ SERVER = "server"
 CONFIG = "config"
 PROGRESS = "progress"
 GANG = "gang"
+ROUTES = "routes"
+FRONT = "front"
 
 
 def progress_name(workload: str) -> str:
@@ -52,6 +55,16 @@ def rating_name(workload: str) -> str:
     return f"rating-{workload}"
 
 
+def routes_name(workload: str) -> str:
+    """Return the name of the ConfigMap with the routes of a gateway."""
+    return f"{workload}-routes"
+
+
+def front_name(owner: str) -> str:
+    """Return the name by which the objects of a ModelServe's one address are grouped."""
+    return f"{owner}-front"
+
+
 def token_name(workload: Workload) -> str:
     """Return the name of the Secret with the token of a Ray cluster.
 
@@ -68,8 +81,12 @@ def make(workload: Workload, api_version: str, kind: str, name: str, role: str, 
 
 def metadata(workload: Workload, name: str, role: str) -> Object:
     """Return the metadata of an object of a workload, owned by the workload's resource."""
-    run = workload.config.run
-    described: Object = {"name": name, "namespace": workload.namespace, "labels": labels(workload, role)}
+    return owned_by(workload.config.run, name, labels(workload, role))
+
+
+def owned_by(run: RunIdentity, name: str, labels: dict[str, str]) -> Object:
+    """Return the metadata of an object that belongs to a resource."""
+    described: Object = {"name": name, "namespace": run.namespace, "labels": labels}
     if run.uid:
         described["ownerReferences"] = [_owner(run.kind, run.name, run.uid)]
     return described
@@ -120,8 +137,12 @@ def selector(workload: Workload, role: str) -> dict[str, str]:
 
 def labels(workload: Workload, role: str) -> dict[str, str]:
     """Return all labels of an object of a workload."""
-    run = workload.config.run
-    owned = {**selector(workload, role), MANAGED_BY_LABEL: MANAGER, OWNER_LABEL: run.name, OWNER_KIND_LABEL: run.kind}
+    return {**selector(workload, role), **owner_labels(workload.config.run)}
+
+
+def owner_labels(run: RunIdentity) -> dict[str, str]:
+    """Return the labels of all objects of a resource."""
+    owned = {MANAGED_BY_LABEL: MANAGER, OWNER_LABEL: run.name, OWNER_KIND_LABEL: run.kind}
     return owned | {OWNER_UID_LABEL: run.uid} if run.uid else owned
 
 

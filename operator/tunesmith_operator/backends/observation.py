@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import ProgressDocument
+from tunesmith_api.traffic import GatewayReport
 from tunesmith_operator.backends import endings, presence, waiting
 from tunesmith_operator.backends.children import Children, group
 from tunesmith_operator.backends.objects import ROLE_LABEL, SERVER, Object
@@ -93,16 +94,38 @@ def _run(children: Children, starter: Object, now: datetime | None) -> ObservedW
 
 def _server(children: Children, deployment: Object) -> ObservedWorkload:
     name, progress = children.name, report_of(children)
-    ready = (deployment.get("status", {}).get("readyReplicas") or 0) > 0
+    ready = int(deployment.get("status", {}).get("readyReplicas") or 0)
     service = next((each for each in children.services if _labels(each).get(ROLE_LABEL) == SERVER), None)
+    if ready and _is_gateway(deployment):
+        said = _of_gateways(children)
+        return ObservedWorkload(name, "Running", ready=True, ready_replicas=ready, gateways=said)
     if ready and service is not None:
-        return ObservedWorkload(name, "Running", progress=progress, ready=True, url=_url(service))
+        return ObservedWorkload(name, "Running", "", progress, None, True, _url(service), ready)
     problem = hindrance(children) or crash_loop(children.pods)
     failure = progress.failure if progress else None
     if failure and problem and problem.reason == c.CRASH_LOOP:
         return ObservedWorkload(name, "Failed", failure.message, progress, reason=failure.reason)
     running = any(_phase(pod) == "Running" for pod in children.pods)
     return _unended(name, progress, problem, running=running)
+
+
+def _is_gateway(deployment: Object) -> bool:
+    return _labels(deployment).get("app.kubernetes.io/name") == "tunesmith-gateway"
+
+
+def _of_gateways(children: Children) -> tuple[GatewayReport, ...]:
+    """Return what the pods of a gateway say that are ready: one that says nothing goes by no routes."""
+    data = (children.progress.get("data") or {}) if children.progress else {}
+    ready = [pod["metadata"]["name"] for pod in _by_name(children.pods) if _is_ready(pod)]
+    documents = [_document(data.get(f"{name}.json")) for name in ready]
+    return tuple(each.gateway if each and each.gateway else GatewayReport() for each in documents)
+
+
+def _is_ready(pod: Object) -> bool:
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def _unended(
@@ -221,7 +244,10 @@ def _containers(pod: Object) -> Sequence[Mapping[str, Any]]:
 
 def report_of(children: Children) -> ProgressDocument | None:
     """Return what a workload has reported last, also when it is gone."""
-    text = progress_in(children.progress) if children.progress else None
+    return _document(progress_in(children.progress) if children.progress else None)
+
+
+def _document(text: str | None) -> ProgressDocument | None:
     if text is None:
         return None
     try:

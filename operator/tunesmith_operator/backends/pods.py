@@ -9,15 +9,18 @@ from tunesmith_api.contract import (
     CONFIG_VARIABLE,
     HOST_VARIABLE,
     PROGRESS_CONFIG_MAP_VARIABLE,
+    PROGRESS_KEY_VARIABLE,
     PROGRESS_VARIABLE,
     RATING_PORT,
     RATING_URL_VARIABLE,
     RAY_ADDRESS_VARIABLE,
     READY_VARIABLE,
+    ROUTES_CONFIG_MAP_VARIABLE,
     TERMINATION_LOG_VARIABLE,
     VOLUMES_VARIABLE,
     WORKERS_PREFIX_VARIABLE,
     EvaluateRun,
+    GatewayRun,
     ServeRun,
     TrainRun,
 )
@@ -33,6 +36,7 @@ from tunesmith_operator.backends.objects import (
     progress_name,
     rating_name,
     ray_name,
+    routes_name,
     token_name,
     workers_name,
 )
@@ -49,6 +53,9 @@ RAY_PORT = 6379
 USER = 65532
 # Where the workload does not say: what takes no checkpoints ends within seconds of SIGTERM.
 GRACE_SECONDS = 15
+# A server ends once its answers are written; before it is told to end, all proxies have to hear that it will.
+SERVER_GRACE_SECONDS = 60
+DRAIN_SECONDS = 5
 # How long a training pod stays on a node that does not answer; Kubernetes' default of five minutes is for servers.
 NODE_PATIENCE_SECONDS = 30
 _UNREACHABLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -76,7 +83,7 @@ def pod(workload: Workload, settings: Settings, role: str, account: str | None) 
     wanted = workload.pod_template
     spec: Object = {
         "restartPolicy": "Never" if role == DRIVER else "Always",
-        "terminationGracePeriodSeconds": GRACE_SECONDS if workload.grace_seconds is None else workload.grace_seconds,
+        "terminationGracePeriodSeconds": _grace_seconds(workload, role),
         # Only who reports progress talks to the API server.
         "automountServiceAccountToken": role != WORKER,
         "enableServiceLinks": False,
@@ -111,6 +118,12 @@ def pod(workload: Workload, settings: Settings, role: str, account: str | None) 
     template = {"metadata": metadata, "spec": spec}
     gangs.join(workload, template, settings.coscheduler)
     return template
+
+
+def _grace_seconds(workload: Workload, role: str) -> int:
+    if workload.grace_seconds is not None:
+        return workload.grace_seconds
+    return DRAIN_SECONDS + SERVER_GRACE_SECONDS if role == SERVER else GRACE_SECONDS
 
 
 def _tolerations(workload: Workload) -> list[Object]:
@@ -153,6 +166,11 @@ def _container(workload: Workload, settings: Settings, role: str) -> Object:
         container["ports"] = [{"name": "http", "containerPort": config.port, "protocol": "TCP"}]
         container["startupProbe"] = ready | {"periodSeconds": 2, "failureThreshold": 900}
         container["readinessProbe"] = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5}
+    if isinstance(config, GatewayRun):
+        container["ports"] = [{"name": "http", "containerPort": config.port, "protocol": "TCP"}]
+        container["readinessProbe"] = {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 2}
+    if role == SERVER:
+        container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", str(DRAIN_SECONDS)]}}}
     if isinstance(config, EvaluateRun) and config.asks_people:
         container["ports"] = [{"name": "rating", "containerPort": RATING_PORT, "protocol": "TCP"}]
     return container
@@ -171,6 +189,8 @@ def _environment(workload: Workload, settings: Settings, role: str) -> list[Obje
         values[PROGRESS_CONFIG_MAP_VARIABLE] = progress_name(workload.name)
     if role == SERVER:
         values |= {HOST_VARIABLE: "0.0.0.0", READY_VARIABLE: f"{SCRATCH_FOLDER}/ready"}  # noqa: S104 - the pod's own
+    if isinstance(workload.config, GatewayRun):
+        values[ROUTES_CONFIG_MAP_VARIABLE] = routes_name(workload.name)
     if isinstance(workload.config, EvaluateRun):
         # Said in any case: what the admin does not allow, neither a pod template nor a Secret allows.
         values[ALLOW_CODE_VARIABLE] = "1" if settings.allow_task_code else "0"
@@ -180,6 +200,12 @@ def _environment(workload: Workload, settings: Settings, role: str) -> list[Obje
             RATING_URL_VARIABLE: f"http://{rating_name(workload.name)}.{workload.namespace}.svc:{RATING_PORT}",
         }
     further: list[Object] = []
+    if isinstance(workload.config, GatewayRun):
+        # Several pods share the ConfigMap.
+        further = [
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": PROGRESS_KEY_VARIABLE, "value": "$(POD_NAME).json"},
+        ]
     if _spreads(workload):
         name = ray_name(workload.name)
         values |= {

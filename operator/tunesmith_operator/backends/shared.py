@@ -1,6 +1,6 @@
 """What every workload needs whatever runs its pods: its config, a place for its progress, and leave to report it."""
 
-from tunesmith_api.contract import PROGRESS_KEY
+from tunesmith_api.contract import PROGRESS_KEY, GatewayRun
 from tunesmith_operator.backends.objects import (
     BACKEND_ANNOTATION,
     CONFIG,
@@ -8,6 +8,7 @@ from tunesmith_operator.backends.objects import (
     Object,
     make,
     progress_name,
+    routes_name,
 )
 from tunesmith_operator.planner import Workload
 from tunesmith_operator.storage import uris_in
@@ -58,15 +59,12 @@ def _progress(workload: Workload, backend: str | None) -> Object:
 
 
 def _permission(workload: Workload, account: str) -> tuple[Object, Object]:
-    """Let the run's account do one thing: report progress."""
+    """Let the run's account do one thing: report progress; and a gateway's read its routes."""
     group = "rbac.authorization.k8s.io"
-    rule = {
-        "apiGroups": [""],
-        "resources": ["configmaps"],
-        "resourceNames": [progress_name(workload.name)],
-        "verbs": ["get", "patch"],
-    }
-    role = make(workload, f"{group}/v1", "Role", workload.name, CONFIG, rules=[rule])
+    rules = [_rule(progress_name(workload.name), "get", "patch")]
+    if isinstance(workload.config, GatewayRun):
+        rules.append(_rule(routes_name(workload.name), "get", "list", "watch"))
+    role = make(workload, f"{group}/v1", "Role", workload.name, CONFIG, rules=rules)
     binding = make(
         workload,
         f"{group}/v1",
@@ -77,3 +75,7 @@ def _permission(workload: Workload, account: str) -> tuple[Object, Object]:
         subjects=[{"kind": "ServiceAccount", "name": account, "namespace": workload.namespace}],
     )
     return role, binding
+
+
+def _rule(config_map: str, *verbs: str) -> Object:
+    return {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [config_map], "verbs": list(verbs)}

@@ -15,7 +15,7 @@ from tunesmith_api.contract import TrainRun
 from tunesmith_api.errors import explain
 from tunesmith_api.resources import ModelServe, Resource
 from tunesmith_api.salvage import read
-from tunesmith_operator.backends import choice, gangs, native
+from tunesmith_operator.backends import choice, fronts, gangs, native
 from tunesmith_operator.backends.children import Children
 from tunesmith_operator.backends.kuberay import Offer
 from tunesmith_operator.backends.objects import (
@@ -24,6 +24,7 @@ from tunesmith_operator.backends.objects import (
     MANAGER,
     OWNER_KIND_LABEL,
     OWNER_UID_LABEL,
+    front_name,
     owned,
     progress_name,
 )
@@ -35,7 +36,7 @@ from tunesmith_operator.controller.invalid import invalid
 from tunesmith_operator.controller.summary import Summary
 from tunesmith_operator.controller.training import TrainingMetrics
 from tunesmith_operator.controller.world import Key, World
-from tunesmith_operator.planner import AnyPlan, Event, Observed, Plan, Workload, plan, refuse
+from tunesmith_operator.planner import AnyPlan, Event, Front, Observed, Plan, Workload, plan, refuse
 from tunesmith_operator.planner.references import named_by
 from tunesmith_operator.planner.situation import Situation, find
 
@@ -99,6 +100,8 @@ class Reconciler:
         try:
             for workload in decision.ensure:
                 await self._ensure(workload, children.get(workload.name))
+            if decision.front:
+                await self._ensure_front(decision.front, children.get(front_name(key.name)))
             for child in decision.create:
                 await self._create_once(owned(child, resource))
         except RefusedError as refusal:
@@ -111,7 +114,7 @@ class Reconciler:
                 await self._stop(children[name])
             for name in decision.retire:
                 await self.api.delete("EvalJob", key.namespace, name)
-            await self._tidy(children, frozenset(workload.name for workload in decision.ensure))
+            await self._tidy(children, {workload.name for workload in decision.ensure} | {front_name(key.name)})
         if decision.delete:
             log.info("deleted, because it has ended and its ttlSecondsAfterFinished have passed")
             await self.api.delete(key.kind, key.namespace, key.name, only={"uid": resource.metadata.uid})
@@ -119,7 +122,8 @@ class Reconciler:
 
     async def _decide(self, resource: Resource, children: dict[str, Children], now: datetime) -> AnyPlan:
         workloads, leftovers = await sight.look(self.api, resource, children, now)
-        return plan(resource, Observed(workloads, await sight.referenced(self.api, resource), leftovers), now)
+        address = fronts.address_of(resource) if isinstance(resource, ModelServe) else None
+        return plan(resource, Observed(workloads, await sight.referenced(self.api, resource), leftovers, address), now)
 
     async def _ensure(self, workload: Workload, children: Children | None) -> None:
         """Apply the objects of a workload, unless the cluster has them as they should be."""
@@ -150,6 +154,14 @@ class Reconciler:
                 await self._create_once(each)
             else:
                 await self._apply(each, known=there is not None)
+
+    async def _ensure_front(self, front: Front, children: Children | None) -> None:
+        """Let a ModelServe's one address lead where it should."""
+        wanted = fronts.front(front)
+        there = children.services[0] if children and children.services else None
+        applied = (there["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION) if there else None
+        if applied != wanted["metadata"]["annotations"][APPLIED_ANNOTATION]:
+            await self._apply(wanted, known=there is not None)
 
     async def _started_on(self, workload: Workload, children: Children | None) -> choice.Chosen | None:
         """Return what an attempt was started on, if it has been: its progress is there first, and says so."""
@@ -219,7 +231,7 @@ class Reconciler:
             if each is not None:
                 await self._delete(each)
 
-    async def _tidy(self, children: dict[str, Children], wanted: frozenset[str]) -> None:
+    async def _tidy(self, children: dict[str, Children], wanted: set[str]) -> None:
         """Delete the further pods and the Services of attempts that are over; the driver's pod stays, for its log."""
         for each in sight.closed(children, wanted):
             if each.pod_group is not None:

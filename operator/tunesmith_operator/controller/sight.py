@@ -71,7 +71,7 @@ async def _catch_up(api: Api, resource: Resource, children: Children) -> None:
         children.progress = report or children.progress
 
 
-def closed(children: dict[str, Children], wanted: frozenset[str]) -> Iterator[Children]:
+def closed(children: dict[str, Children], wanted: set[str]) -> Iterator[Children]:
     """Yield what attempts have left that are over: ended, or begun and given up before there was anything to run."""
     for name, each in children.items():
         seen = observe(each)

@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 from tunesmith_api.contract import (
     CONFIG_VARIABLE,
     PROGRESS_VARIABLE,
+    ROUTES_VARIABLE,
     VOLUMES_VARIABLE,
+    GatewayRun,
     ProgressDocument,
     RunConfig,
     ServeRun,
@@ -51,7 +53,7 @@ class _Child:
 
     @property
     def is_server(self) -> bool:
-        return isinstance(self.config, ServeRun)
+        return is_server(self.config)
 
 
 class Processes:
@@ -70,7 +72,7 @@ class Processes:
         for run in left:
             if run.process() is not None and run.end() is None:
                 self._end_stray(run)
-            if isinstance(run.config(), ServeRun):
+            if is_server(run.config()):
                 run.forget()
 
     def _end_stray(self, run: Run) -> None:
@@ -101,8 +103,17 @@ class Processes:
         if end is None:
             url = progress.url if progress else None
             since = process.started_at if (process := run.process()) else None
+            ready = url is not None
+            said = (progress.gateway,) if ready and progress and progress.gateway else ()
             return ObservedWorkload(
-                run.name, "Running", progress=progress, ready=url is not None, url=url, running_since=since
+                run.name,
+                "Running",
+                progress=progress,
+                ready=ready,
+                url=url,
+                ready_replicas=int(ready),
+                gateways=said,
+                running_since=since,
             )
         if child and child.restart_at:
             message = f"{end.message}; it starts again at {child.restart_at:%H:%M:%S} UTC"
@@ -112,11 +123,15 @@ class Processes:
     def ensure(self, workload: Workload) -> bool:
         """Start a workload unless it is recorded already, and start a server afresh when its config has changed.
 
+        A gateway that runs takes up its routes.
+
         Returns whether anything was started. Raises StateError when a claim's folder is gone.
         """
         run = Run(self._state.run_folder(workload.namespace, workload.name))
+        if workload.routes is not None:
+            run.route(workload.routes)
         if run.process() is not None:
-            if not isinstance(workload.config, ServeRun) or run.config() == workload.config:
+            if not is_server(workload.config) or run.config() == workload.config:
                 return False
             self._stop([run], killing=lambda: False)
         for claim in claims_in(workload.config):
@@ -132,6 +147,7 @@ class Processes:
             CONFIG_VARIABLE: str(run.config_file.absolute()),
             PROGRESS_VARIABLE: str(run.progress_file.absolute()),
             VOLUMES_VARIABLE: str(self._state.volumes),
+            **({ROUTES_VARIABLE: str(run.routes_file.absolute())} if run.routes_file.exists() else {}),
             "PYTHONUNBUFFERED": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
@@ -197,7 +213,7 @@ class Processes:
         """Stop a workload; `killing` as in `stop_all`. A server is forgotten, but its log stays."""
         run = Run(self._state.run_folder(namespace, name))
         self._stop([run], killing)
-        if isinstance(run.config(), ServeRun):
+        if is_server(run.config()):
             run.forget()
 
     def stop_all(self, killing: Callable[[], bool] = lambda: False) -> None:
@@ -237,6 +253,11 @@ def runtime_command(environment: Mapping[str, str]) -> Sequence[str]:
     if not command or shutil.which(command[0]) is None:
         raise StateError(f"${RUNTIME_VARIABLE} ({given}) does not begin with a program of this machine")
     return command
+
+
+def is_server(config: RunConfig | None) -> bool:
+    """Return whether a process runs until it is stopped, and is started again when it ends by itself."""
+    return isinstance(config, ServeRun | GatewayRun)
 
 
 def grace_seconds(config: RunConfig) -> float:

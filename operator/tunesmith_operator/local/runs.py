@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from tunesmith_api.base import StatusModel
 from tunesmith_api.contract import ProgressDocument, RunConfig, run_config
 from tunesmith_api.resources import Resource
+from tunesmith_api.traffic import Routes
 from tunesmith_operator.local import files, proc
 
 
@@ -55,6 +56,22 @@ class Run:
     def progress_file(self) -> Path:
         """The progress document."""
         return self.folder / "progress.json"
+
+    @property
+    def routes_file(self) -> Path:
+        """The routes of a gateway."""
+        return self.folder / "routes.json"
+
+    def route(self, routes: Routes) -> None:
+        """Write the routes of a gateway, if they are others."""
+        text = routes.model_dump_json(by_alias=True, exclude_none=True, indent=1)
+        try:
+            same = self.routes_file.read_text(encoding="utf-8") == text
+        except OSError:
+            same = False
+        if not same:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            files.write(self.routes_file, text)
 
     @property
     def log_file(self) -> Path:

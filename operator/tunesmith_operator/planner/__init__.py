@@ -7,6 +7,7 @@ from tunesmith_operator.planner import evaljob, finetunejob, modelserve
 from tunesmith_operator.planner.refusing import AnyPlan, refuse
 from tunesmith_operator.planner.types import (
     Event,
+    Front,
     Observed,
     ObservedWorkload,
     Plan,
@@ -18,6 +19,7 @@ from tunesmith_operator.planner.types import (
 __all__ = [
     "AnyPlan",
     "Event",
+    "Front",
     "Observed",
     "ObservedWorkload",
     "Plan",

@@ -11,7 +11,7 @@ from tunesmith_api.reinforcement import Reward
 from tunesmith_api.resources import EvalJob, FineTuneJob, ModelServe, Resource
 from tunesmith_api.targets import EvalTarget
 from tunesmith_api.training import Method
-from tunesmith_operator.planner.situation import Situation, find, is_true
+from tunesmith_operator.planner.situation import Situation, find
 from tunesmith_operator.planner.types import Observed
 
 FINE_TUNE_JOB_SCHEME = "finetunejob"
@@ -131,7 +131,7 @@ def _served_by(name: str, job: EvalJob, observed: Observed) -> Subject | Situati
             f"drop it from the ModelServe's requires",
         )
     status = serve.status
-    if not is_true(status.conditions, c.READY) or status.url is None or status.serving is None:
+    if status.url is None or status.serving is None:
         return Situation("working", c.WAITING_FOR_MODEL_SERVE, f"waits for ModelServe {name} to answer")
     endpoint = KeyedEndpoint(url=f"{status.url.rstrip('/')}/v1", model=name)
     return Subject(**dict(status.serving), endpoint=endpoint)

@@ -21,7 +21,8 @@ TUNED = fine_tune_job(
 
 
 def rendered(resource: Resource) -> dict[str, dict[str, Any]]:
-    (workload,) = plan(resource, Observed(resources={reference(TUNED): TUNED}), NOW).ensure
+    observed = Observed(resources={reference(TUNED): TUNED}, address="http://support-bot.default.svc:8000")
+    (workload,) = plan(resource, observed, NOW).ensure
     return {f"{each['kind']} {each['metadata']['name']}": each for each in render(workload, SETTINGS)}
 
 
@@ -89,11 +90,11 @@ def test_everything_belongs_to_its_resource() -> None:
 def test_a_server_is_a_deployment_behind_a_service() -> None:
     objects = rendered(model_serve(port=9000, replicas=3))
 
-    assert list(objects)[-2:] == ["Service support-bot", "Deployment support-bot-v1"]
+    assert list(objects)[-2:] == ["Service support-bot-v1", "Deployment support-bot-v1"]
     service, deployment = list(objects.values())[-2:]
-    assert service["spec"]["ports"] == [{"name": "http", "port": 9000, "targetPort": "http", "protocol": "TCP"}]
+    assert service["spec"]["ports"] == [{"name": "http", "port": 8000, "targetPort": "http", "protocol": "TCP"}]
     assert deployment["spec"]["replicas"] == 3
-    assert container(deployment)["ports"] == [{"name": "http", "containerPort": 9000, "protocol": "TCP"}]
+    assert container(deployment)["ports"] == [{"name": "http", "containerPort": 8000, "protocol": "TCP"}]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
 

@@ -9,6 +9,7 @@ from tests.builders import fine_tune_job, manifest, model_serve
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import ProgressDocument, RunLimits, TrainRun, run_config
 from tunesmith_api.finetunejob import FineTuneJobStatus, PublishedModel, TrainingProgress
+from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import FineTuneJob, parse, reference
 from tunesmith_operator.backends.native import Settings, render
 from tunesmith_operator.backends.objects import APPLIED_ANNOTATION
@@ -66,12 +67,20 @@ def test_its_next_attempt_follows_the_new_policy() -> None:
     assert workload.config.limits.max_failures == 9
 
 
-def test_a_server_that_runs_is_what_it_should_be() -> None:
-    tuned = fine_tune_job(
-        status=FineTuneJobStatus(phase="Succeeded", output=PublishedModel(uri="pvc://models/support-bot"))
-    )
-    (workload,) = plan(model_serve(), Observed(resources={reference(tuned): tuned}), NOW).ensure
+def test_a_server_goes_on_as_its_first_revision() -> None:
+    model = PublishedModel(uri="pvc://models/support-bot")
+    tuned = fine_tune_job(status=FineTuneJobStatus(phase="Succeeded", output=model))
+    status = ModelServeStatus(phase="Ready", revision=1, serving=model)
+    observed = Observed(resources={reference(tuned): tuned}, address="http://support-bot.default.svc:8000")
+    result = plan(model_serve(status=status), observed, NOW)
+    (workload,) = result.ensure
     *_, deployment = render(workload, Settings(image="registry.test/runtime:1"))
 
-    # The same digest as on the Deployment: it is not applied again, and its pods are not replaced.
-    assert deployment["metadata"]["annotations"][APPLIED_ANNOTATION] == STARTED["server"]
+    # Its pods are replaced one by one: the Deployment is the same, and selects the same pods.
+    assert deployment["metadata"]["name"] == "support-bot-v1"
+    assert deployment["spec"]["selector"]["matchLabels"] == {
+        "app.kubernetes.io/name": "tunesmith-serve",
+        "app.kubernetes.io/instance": "support-bot-v1",
+        "tunesmith.dev/role": "server",
+    }
+    assert (result.stop, result.status.revision) == ((), 1)

@@ -317,7 +317,7 @@ def test_a_server_starts_behind_a_passed_gate_and_is_ready_when_it_answers() -> 
     assert isinstance(started.ensure[0].config, ServeRun)
 
     serve = serve.model_copy(update={"status": started.status})
-    server = ObservedWorkload("support-bot-v1", "Running", ready=True, url="http://127.0.0.1:8000")
+    server = ObservedWorkload("support-bot-v1", "Running", ready=True, ready_replicas=1, url="http://127.0.0.1:8000")
     ready = plan(serve, observing(server, resources=resources), NOW)
     assert ready.status.phase == "Ready"
     assert conditions(ready)[c.READY].message == "revision 1 answers at http://127.0.0.1:8000"
@@ -333,10 +333,10 @@ def test_a_verdict_on_another_model_does_not_count() -> None:
 
 
 def test_what_is_served_goes_on_while_the_next_model_is_not_ready() -> None:
+    server = ObservedWorkload("support-bot-v1", "Running", ready=True, ready_replicas=1, url="http://127.0.0.1:8000")
     serve = model_serve()
-    served = plan(serve, observing(resources=(succeeded_job(),)), NOW)
+    served = plan(serve, observing(server, resources=(succeeded_job(),)), NOW)
     serve = serve.model_copy(update={"status": served.status})
-    server = ObservedWorkload("support-bot-v1", "Running", ready=True, url="http://127.0.0.1:8000")
     result = plan(serve, observing(server, resources=(running_job(),)), NOW)
 
     assert [workload.name for workload in result.ensure] == ["support-bot-v1"]
@@ -344,17 +344,19 @@ def test_what_is_served_goes_on_while_the_next_model_is_not_ready() -> None:
     assert conditions(result)[c.RECONCILING].reason == c.WAITING_FOR_FINE_TUNE_JOB
 
 
-def test_another_model_is_another_revision_and_the_old_one_stops() -> None:
+def test_on_one_port_another_revision_starts_when_the_old_one_has_stopped() -> None:
+    old = ObservedWorkload("support-bot-v1", "Running", ready=True, ready_replicas=1, url="http://127.0.0.1:8000")
     serve = model_serve()
-    serve = serve.model_copy(update={"status": plan(serve, observing(resources=(succeeded_job(),)), NOW).status})
+    serve = serve.model_copy(update={"status": plan(serve, observing(old, resources=(succeeded_job(),)), NOW).status})
     newer = fine_tune_job(
         status=FineTuneJobStatus(phase="Succeeded", output=MODEL.model_copy(update={"digest": "sha256:cc"}))
     )
-    old = ObservedWorkload("support-bot-v1", "Running", ready=True, url="http://127.0.0.1:8000")
-    result = plan(serve, observing(old, resources=(newer,)), NOW)
+    stopping = plan(serve, observing(old, resources=(newer,)), NOW)
+    assert ([workload.name for workload in stopping.ensure], stopping.stop) == ([], ("support-bot-v1",))
 
-    assert [workload.name for workload in result.ensure] == ["support-bot-v2"]
-    assert result.stop == ("support-bot-v1",)
+    serve = serve.model_copy(update={"status": stopping.status})
+    starting = plan(serve, observing(resources=(newer,)), NOW)
+    assert [workload.name for workload in starting.ensure] == ["support-bot-v2"]
 
 
 def test_a_taken_port_is_said_and_not_tried_again() -> None:

@@ -208,7 +208,7 @@ def test_terminal_states_latch(resource: FineTuneJob | EvalJob, observed: Observ
 def test_nothing_new_is_served_before_its_gates_have_passed(serve: ModelServe, observed: Observed) -> None:
     result = plan(serve, observed, NOW)
     assert isinstance(result.status, ModelServeStatus)
-    if result.status.serving != serve.status.serving:
+    if result.status.revision > serve.status.revision:
         for requirement in serve.spec.requires:
             job = observed.resources[reference(eval_job(name=requirement.eval_job))]
             assert isinstance(job, EvalJob)

@@ -52,7 +52,7 @@ def routes(serve: ModelServe, stable: int | None, canary: int | None, shares: Sh
     upstreams = []
     if stable is not None:
         upstreams.append(_upstream(serve, stable, 100 - weight if canary is not None else 100, observed))
-    if canary is not None and (weight or stable is None):
+    if canary is not None and weight:
         upstreams.append(_upstream(serve, canary, weight, observed))
     wanted = Routes(**policy, upstreams=tuple(upstreams))
     text = wanted.model_dump_json(exclude={"generation"})
