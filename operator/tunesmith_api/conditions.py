@@ -73,6 +73,8 @@ ANALYSIS_FAILED = "AnalysisFailed"
 PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 # `tunesmith abort` has taken the new revision back.
 ABORTED = "Aborted"
+# Nobody asks, and no pod runs; the gateway holds the next request until one does.
+SCALED_TO_ZERO = "ScaledToZero"
 # No revision was taken back.
 NOT_DEGRADED = "NotDegraded"
 # The spec breaks a rule of the API; the message says which. Correct the spec.

@@ -52,10 +52,24 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         Column("Phase", ".status.phase"),
         Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         Column("URL", ".status.url"),
-        Column("Revision", ".status.revision", "integer"),
+        Column("Revision", ".status.stable.revision", "integer", "The revision that serves."),
+        Column("Canary", ".status.canary.revision", "integer", "The revision that is rolled out."),
+        Column("Weight", ".status.canary.weight", "integer", "Percent of the requests that it gets."),
+        Column("Replicas", ".status.replicas", "integer", "Pods that answer.", priority=1),
         Column("Reason", ".status.conditions[?(@.type=='Ready')].reason", priority=1),
         _AGE,
     ),
+}
+
+# What a HorizontalPodAutoscaler, or `kubectl scale`, goes by.
+SCALE: dict[Kind, dict[str, Any]] = {
+    "ModelServe": {
+        "scale": {
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        }
+    }
 }
 
 
@@ -82,7 +96,7 @@ def custom_resource_definition(kind: Kind) -> dict[str, Any]:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    "subresources": {"status": {}, **SCALE.get(kind, {})},
                     "additionalPrinterColumns": [_column(column) for column in COLUMNS[kind]],
                     "schema": {"openAPIV3Schema": resource_schema(kind)},
                 }

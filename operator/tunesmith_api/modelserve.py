@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tunesmith_api.base import ApiModel, ResourceName, Resources, StatusModel
+from tunesmith_api.base import ApiModel, ItemName, ResourceName, Resources, StatusModel
 from tunesmith_api.finetunejob import PublishedModel, SecretRefs
 from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import PodTemplate
@@ -12,6 +12,7 @@ from tunesmith_api.references import ModelReference
 from tunesmith_api.serving.engine import Engine
 from tunesmith_api.serving.revision import Revision, RevisionShare, RolloutStatus
 from tunesmith_api.serving.rollout import Rollout
+from tunesmith_api.serving.scaling import Scaling, ScalingStatus
 from tunesmith_api.serving.traffic import Traffic
 from tunesmith_api.traffic import GatewayPolicy
 
@@ -26,10 +27,22 @@ class Requirement(ApiModel):
     )
 
 
+class Adapter(ModelReference):
+    """An adapter on the model, by the job that publishes it or by URI."""
+
+    name: ItemName = Field(description="What clients name as their model.")
+
+
 class ModelServeSpec(GatewayPolicy):
     """The desired endpoint."""
 
     model: ModelReference = Field(description="Model to serve.")
+    adapters: tuple[Adapter, ...] = Field(
+        default=(),
+        max_length=64,
+        description="PEFT adapters that are served beside the model, each under its own name.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
     engine: Engine = Field(default=Engine(), description="What answers requests.")
     requires: tuple[Requirement, ...] = Field(
         default=(),
@@ -51,6 +64,9 @@ class ModelServeSpec(GatewayPolicy):
     replicas: int = Field(
         default=1, ge=1, le=1000, description="Pods that serve. The local shell always starts one process."
     )
+    scaling: Scaling | None = Field(
+        default=None, description="Lets the number of pods follow the load, in place of `replicas`."
+    )
     resources: Resources = Field(default=Resources(), description="What each serving pod asks for.")
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pods run.")
     secret_refs: SecretRefs = ()
@@ -61,6 +77,22 @@ class ModelServeSpec(GatewayPolicy):
             raise ValueError(
                 "rollout.analysis goes by what the gateway sees; set traffic.provider to gateway, or drop analysis"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _scaling_fits(self) -> Self:
+        if self.scaling and self.traffic.provider != "gateway":
+            raise ValueError(
+                "scaling goes by what the gateway sees; set traffic.provider to gateway, or let a "
+                "HorizontalPodAutoscaler scale the ModelServe"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _unique_adapters(self) -> Self:
+        names = [adapter.name for adapter in self.adapters]
+        if len(set(names)) < len(names):
+            raise ValueError("two adapters have the same name")
         return self
 
     @model_validator(mode="after")
@@ -81,6 +113,9 @@ class ModelServeStatus(StatusModel):
     serving: PublishedModel | None = Field(default=None, description="The model of the revision that serves.")
     stable: RevisionShare | None = Field(default=None, description="The revision that serves.")
     canary: RevisionShare | None = Field(default=None, description="The revision that is rolled out beside it.")
+    replicas: int = Field(default=0, ge=0, description="Pods that answer, for the scale subresource.")
+    selector: str | None = Field(default=None, max_length=512, description="Labels of the pods, for the same.")
+    scaling: ScalingStatus | None = Field(default=None, description="With spec.scaling: how many pods the load needs.")
     rollout: RolloutStatus | None = Field(default=None, description="How far the rollout is, while there is one.")
     refused: int | None = Field(
         default=None,

@@ -59,5 +59,7 @@ class GatewayReport(StatusModel):
     # Of the routes that it goes by.
     generation: int = Field(default=0, ge=0)
     revisions: tuple[RevisionTraffic, ...] = Field(default=(), max_length=16)
+    # Requests held while no revision at all gets any.
+    waiting: int = Field(default=0, ge=0)
     # When the last request came.
     last_request_at: datetime | None = None

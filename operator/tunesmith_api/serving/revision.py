@@ -15,10 +15,22 @@ RevisionState = Literal["RollingOut", "Promoted", "Retired", "Degraded", "Aborte
 Stage = Literal["Starting", "Evaluating", "Shifting", "Observing", "Promoting"]
 
 
+class ServedAdapter(PublishedModel):
+    """An adapter, resolved."""
+
+    name: str = Field(max_length=63, description="What clients name as their model.")
+
+
 class RevisionTemplate(StatusModel):
     """All that makes a revision: when one of these changes, there is another."""
 
     model: PublishedModel = Field(description="The model.")
+    adapters: tuple[ServedAdapter, ...] = Field(
+        default=(),
+        max_length=64,
+        description="The adapters on it.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
     engine: Engine = Field(default=Engine(), description="What answers.")
     resources: Resources = Field(default=Resources(), description="What each pod asks for.")
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pods run.")

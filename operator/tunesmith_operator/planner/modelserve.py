@@ -5,20 +5,28 @@ from datetime import datetime, timedelta
 
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import ServeRun
-from tunesmith_api.modelserve import ModelServeStatus, ServePhase
+from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import EvalJob, ModelServe
-from tunesmith_api.serving.revision import Revision, RevisionShare, RevisionTemplate, RolloutStatus
-from tunesmith_operator.planner import references
-from tunesmith_operator.planner.serving import analysis, commands, course, evaluation, revisions, traffic
-from tunesmith_operator.planner.serving.shares import Shares, shares, strategy_of
-from tunesmith_operator.planner.situation import (
-    Situation,
-    as_status,
-    condition,
-    conditions_of_server,
-    transition,
+from tunesmith_api.serving.revision import (
+    Revision,
+    RevisionTemplate,
+    RolloutStatus,
+    ServedAdapter,
 )
-from tunesmith_operator.planner.types import Event, Observed, ObservedWorkload, Plan, Workload
+from tunesmith_operator.planner import references
+from tunesmith_operator.planner.serving import (
+    analysis,
+    commands,
+    course,
+    evaluation,
+    revisions,
+    scaling,
+    telling,
+    traffic,
+)
+from tunesmith_operator.planner.serving.shares import Shares, shares, strategy_of
+from tunesmith_operator.planner.situation import Situation
+from tunesmith_operator.planner.types import Observed, Plan, Workload
 
 # More stages than a rollout can go through at once.
 _MOST_STAGES = 64
@@ -51,12 +59,13 @@ def plan(serve: ModelServe, observed: Observed, now: datetime) -> Plan[ModelServ
     How a rollout goes on is in serving/course.py.
     """
     told = commands.read(serve)
-    status = revisions.adopted(serve, now)
+    scaled = scaling.scale(serve, traffic.reports(serve, observed), now)
+    status = revisions.adopted(serve, now).model_copy(update={"scaling": scaled.status})
     wanted = revisions.undone_to(status, told) or _wanted(serve, observed)
     if isinstance(wanted, RevisionTemplate):
         status = _chosen(serve, status, wanted, now)
     rolled = _followed(serve, status, told, observed, now)
-    return _settled(serve, rolled, wanted, observed, now)
+    return _settled(serve, rolled, wanted, observed, now, scaled.again)
 
 
 def _wanted(serve: ModelServe, observed: Observed) -> RevisionTemplate | Situation:
@@ -83,7 +92,13 @@ def _wanted(serve: ModelServe, observed: Observed) -> RevisionTemplate | Situati
         closed = references.gate(requirement.eval_job, model, observed)
         if closed:
             return closed
-    return revisions.template_of(serve, model)
+    adapters: list[ServedAdapter] = []
+    for each in serve.spec.adapters:
+        found = references.resolve(each, observed)
+        if isinstance(found, Situation):
+            return found
+        adapters.append(ServedAdapter(**dict(found), name=each.name))
+    return revisions.template_of(serve, model, adapters)
 
 
 def _chosen(serve: ModelServe, status: ModelServeStatus, wanted: RevisionTemplate, now: datetime) -> ModelServeStatus:
@@ -140,7 +155,7 @@ def _view(
     return course.View(
         revision=revision,
         workload=observed.workloads.get(traffic.revision_name(serve, revision.number)),
-        needed=1 if serving is None else (serve.spec.replicas if rollout.stage == "Promoting" else asked.canary),
+        needed=1 if serving is None else (_replicas(serve, status) if rollout.stage == "Promoting" else asked.canary),
         settled=traffic.settled(serve, wanted, observed),
         cleared=asked.stable > 0 or old is None or strategy_of(serve, observed) != "recreate",
         canary=analysis.of_revision(reports, revision.number),
@@ -149,8 +164,15 @@ def _view(
     )
 
 
+def _replicas(serve: ModelServe, status: ModelServeStatus) -> int:
+    """Return how many pods a revision has that serves alone. While one is rolled out there is one at least."""
+    if status.scaling is None:
+        return serve.spec.replicas
+    return max(status.scaling.replicas, 1) if status.rollout else status.scaling.replicas
+
+
 def _shares(serve: ModelServe, status: ModelServeStatus, observed: Observed) -> Shares:
-    replicas, rollout = serve.spec.replicas, status.rollout
+    replicas, rollout = _replicas(serve, status), status.rollout
     if rollout is None:
         return Shares(replicas, 0, 0)
     seen = observed.workloads.get(traffic.revision_name(serve, rollout.revision))
@@ -181,40 +203,44 @@ def _promoted(status: ModelServeStatus, revision: Revision, rollout: RolloutStat
 
 
 def _settled(
-    serve: ModelServe, rolled: _Rollout, wanted: RevisionTemplate | Situation, observed: Observed, now: datetime
+    serve: ModelServe,
+    rolled: _Rollout,
+    wanted: RevisionTemplate | Situation,
+    observed: Observed,
+    now: datetime,
+    again: timedelta | None,
 ) -> Plan[ModelServeStatus]:
-    """Return the plan of what the status says."""
+    """Return the plan of what the status says; `again` is when to look at the load."""
     status, retire = revisions.bounded(rolled.status, serve.spec.revision_history_limit)
     serving, rolling = revisions.serving(status), revisions.rolling_out(status)
     asked = _shares(serve, status, observed)
     numbers = (serving.number if serving else None, rolling.number if rolling else None)
     ensure: list[Workload] = []
-    front = None
+    front, unsettled = None, False
     if serving or rolling:
         front = traffic.front(serve, *numbers, asked)
-    if serving and asked.stable:
-        ensure.append(_workload(serve, serving, asked.stable, observed))
-    old = observed.workloads.get(traffic.revision_name(serve, serving.number)) if serving else None
-    if rolling and (asked.stable or old is None or strategy_of(serve, observed) != "recreate"):
-        ensure.append(_workload(serve, rolling, asked.canary, observed))
-    unsettled = False
     if front and traffic.has_gateway(serve):
         routes = traffic.routes(serve, *numbers, asked, observed)
         ensure.append(traffic.gateway(serve, routes, observed))
         unsettled = bool(traffic.reports(serve, observed)) and not traffic.settled(serve, routes, observed)
+    if serving and (asked.stable or not rolling):
+        ensure.append(_workload(serve, serving, asked.stable or int(unsettled), observed))
+    old = observed.workloads.get(traffic.revision_name(serve, serving.number)) if serving else None
+    if rolling and (asked.stable or old is None or strategy_of(serve, observed) != "recreate"):
+        ensure.append(_workload(serve, rolling, asked.canary, observed))
     kept = {each.name for each in ensure}
     # Who may still get requests is stopped once all gateways know that it should not.
     others = tuple(sorted(name for name in observed.workloads if name not in kept))
     stop = tuple(name for name in others if not (unsettled and observed.workloads[name].ready))
-    status = _with_shares(serve, status, asked, observed)
-    create, again = _evaluations(serve, status, observed), rolled.again
-    settled = _told(serve, status, rolled, wanted, observed, now)
+    status = telling.with_shares(serve, status, asked, observed)
+    create = _evaluations(serve, status, observed)
+    settled = telling.told(serve, status, rolled.situation, wanted, observed, now)
     return Plan(
         settled.status,
         ensure=tuple(ensure),
         stop=stop,
         events=settled.events,
-        requeue_after=again,
+        requeue_after=min((each for each in (again, rolled.again) if each is not None), default=None),
         create=create,
         retire=retire,
         front=front,
@@ -231,103 +257,6 @@ def _evaluations(serve: ModelServe, status: ModelServeStatus, observed: Observed
     if ours is None or ours.url is None:
         return ()
     return evaluation.missing(serve, rollout, template, (ours.url, theirs.url if theirs else None), observed)
-
-
-def _with_shares(serve: ModelServe, status: ModelServeStatus, asked: Shares, observed: Observed) -> ModelServeStatus:
-    serving, rolling = revisions.serving(status), revisions.rolling_out(status)
-    stable = _share(serve, serving.number, asked.stable, 100 - asked.weight, observed) if serving else None
-    canary = _share(serve, rolling.number, asked.canary, asked.weight, observed) if rolling else None
-    if stable and canary:
-        share = _canary_share(serve, stable, canary, asked, observed)
-        stable = stable.model_copy(update={"actual_weight": round(100 - share, 1)})
-        canary = canary.model_copy(update={"actual_weight": share})
-    changes: dict[str, object] = {"stable": stable, "canary": canary}
-    return status.model_copy(update=changes | {"serving": serving.template.model if serving else None})
-
-
-def _share(serve: ModelServe, number: int, replicas: int, weight: int, observed: Observed) -> RevisionShare:
-    seen = observed.workloads.get(traffic.revision_name(serve, number))
-    ready = seen.ready_replicas if seen else 0
-    return RevisionShare(revision=number, weight=weight, actual_weight=weight, replicas=replicas, ready_replicas=ready)
-
-
-def _canary_share(
-    serve: ModelServe, stable: RevisionShare, canary: RevisionShare, asked: Shares, observed: Observed
-) -> float:
-    """Return the percent of the requests, or where nobody counts those of the pods, that the new revision has."""
-    if traffic.has_gateway(serve):
-        reports = traffic.reports(serve, observed)
-        ours = analysis.of_revision(reports, canary.revision).routed
-        theirs = analysis.of_revision(reports, stable.revision).routed
-        return round(100 * ours / (ours + theirs), 1) if ours + theirs else 0.0
-    if traffic.front(serve, stable.revision, canary.revision, asked).workload is not None:
-        return 100.0 if not asked.stable else 0.0
-    pods = stable.ready_replicas + canary.ready_replicas
-    return round(100 * canary.ready_replicas / pods, 1) if pods else 0.0
-
-
-def _told(
-    serve: ModelServe,
-    status: ModelServeStatus,
-    rolled: _Rollout,
-    wanted: RevisionTemplate | Situation,
-    observed: Observed,
-    now: datetime,
-) -> Plan[ModelServeStatus]:
-    """Return the status with its phase, its address and its conditions, and the events that follow."""
-    generation, previous = serve.metadata.generation, serve.status.conditions
-    behind = _behind(serve, status, observed)
-    url = traffic.address(serve, behind, observed) if behind else None
-    ready = url is not None
-    serving, refused = revisions.serving(status), revisions.find(status, status.refused)
-    phase: ServePhase = "Ready" if ready and rolled.situation is None else "Progressing"
-    if rolled.situation:
-        situation = rolled.situation
-        if serving is None and situation.standing == "blocked":
-            phase = "Failed"
-    elif refused:
-        goes_on = "nothing is tried again until the spec changes"
-        if serving:
-            goes_on = f"revision {serving.number} serves, and {goes_on}"
-        situation = Situation("blocked", refused.reason or c.DEGRADED, f"{refused.message}; {goes_on}")
-        phase = phase if serving else "Failed"
-    elif isinstance(wanted, Situation):
-        situation, phase = wanted, phase if serving else "Pending"
-    elif ready and serving:
-        situation = Situation("done", c.SERVING, f"revision {serving.number} answers at {url}")
-    else:
-        situation = _down(serve, serving, observed)
-    conditions = conditions_of_server(situation, ready, previous, generation, now)
-    degraded = situation if refused else Situation("done", c.NOT_DEGRADED, "no revision was taken back")
-    conditions += (condition(c.DEGRADED, as_status(refused is not None), degraded, previous, generation, now),)
-    changes = {"phase": phase, "url": url, "observed_generation": generation, "conditions": conditions}
-    events = transition(situation, previous)
-    if (before := revisions.serving(serve.status)) and serving and serving.number != before.number:
-        events = (Event("Normal", c.SERVING, f"revision {serving.number} has taken over"), *events)
-    return Plan(status.model_copy(update=changes), events=events)
-
-
-def _behind(serve: ModelServe, status: ModelServeStatus, observed: Observed) -> ObservedWorkload | None:
-    """Return the workload that answers clients, if one does."""
-    serving, rolling = revisions.serving(status), revisions.rolling_out(status)
-    numbers = [each.number for each in (serving, rolling if status.canary and status.canary.weight else None) if each]
-    seen = [observed.workloads.get(traffic.revision_name(serve, number)) for number in numbers]
-    return next((each for each in seen if each and each.ready), None)
-
-
-def _down(serve: ModelServe, serving: Revision | None, observed: Observed) -> Situation:
-    if serving is None:
-        return Situation("working", c.STARTING, "nothing serves yet")
-    running = observed.workloads.get(traffic.revision_name(serve, serving.number))
-    if running is None:
-        return Situation("working", c.STARTING, f"revision {serving.number} is starting")
-    failure = running.progress.failure if running.progress else None
-    if running.state == "Failed" and failure and not failure.retryable:
-        return Situation("blocked", failure.reason, failure.message)
-    if running.ready:
-        return Situation("working", c.STARTING, "the gateway does not answer yet")
-    why = f": {running.message}" if running.message else ""
-    return Situation("working", running.reason or c.STARTING, f"revision {serving.number} does not answer yet{why}")
 
 
 def _workload(serve: ModelServe, revision: Revision, replicas: int, observed: Observed) -> Workload:

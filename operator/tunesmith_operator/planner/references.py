@@ -241,7 +241,8 @@ def named_by(resource: Resource) -> tuple[Reference, ...]:
             rollout = resource.status.rollout
             evaluations = rollout.evaluations if rollout else ()
             asked = tuple(Reference(kind="EvalJob", name=each.name) for each in evaluations if each.verdict is None)
-            return (*_jobs_of(spec.model), *gates, *asked)
+            adapters = (each for adapter in spec.adapters for each in _jobs_of(adapter))
+            return (*_jobs_of(spec.model), *adapters, *gates, *asked)
 
 
 def _jobs_of(model: ModelReference) -> tuple[Reference, ...]:

@@ -12,7 +12,6 @@ from tunesmith_api.finetunejob import FineTuneJobStatus, PublishedModel, Trainin
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import FineTuneJob, parse, reference
 from tunesmith_operator.backends.native import Settings, render
-from tunesmith_operator.backends.objects import APPLIED_ANNOTATION
 from tunesmith_operator.planner import Observed, ObservedWorkload, plan
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -83,4 +82,5 @@ def test_a_server_goes_on_as_its_first_revision() -> None:
         "app.kubernetes.io/instance": "support-bot-v1",
         "tunesmith.dev/role": "server",
     }
+    assert isinstance(result.status, ModelServeStatus)
     assert (result.stop, result.status.revision) == ((), 1)

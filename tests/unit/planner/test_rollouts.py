@@ -388,3 +388,36 @@ def test_what_an_operator_without_revisions_served_goes_on() -> None:
     world.settle()
 
     assert (states(world), world.status.revision, set(world.deployments)) == (["Promoted"], 1, {"support-bot-v1"})
+
+
+def test_pods_follow_the_load_up_at_once_and_down_after_a_while() -> None:
+    world = serving(scaling={"minReplicas": 1, "maxReplicas": 3, "targetInFlight": 4, "scaleDownDelaySeconds": 60})
+    assert world.deployments["support-bot-v1"].wanted == 1
+    world.sees(1, in_flight=30)
+    world.settle()
+    assert world.deployments["support-bot-v1"].wanted == 3
+
+    world.sees(1, in_flight=1)
+    world.passes(30)
+    world.settle()
+    world.passes(59)
+    world.settle()
+    assert world.deployments["support-bot-v1"].wanted == 3
+    world.passes(1)
+    world.settle()
+    assert world.deployments["support-bot-v1"].wanted == 1
+
+
+def test_nobody_asks_and_no_pod_runs_until_somebody_does() -> None:
+    world = serving(scaling={"minReplicas": 0, "maxReplicas": 2, "scaleDownDelaySeconds": 60})
+    world.passes(61)
+    world.settle()
+    assert (world.deployments["support-bot-v1"].wanted, world.status.phase) == (0, "Ready")
+    assert (world.told().reason, world.weights()) == (c.SCALED_TO_ZERO, {1: 100})
+    assert world.routes is not None
+    assert world.routes.upstreams[0].url is None, "requests are held"
+
+    world.sees(1, waiting=1)
+    world.settle()
+    assert (world.deployments["support-bot-v1"].ready, world.told().reason) == (1, c.SERVING)
+    assert world.routes.upstreams[0].url == "http://support-bot-v1.default.svc:8000"

@@ -2,20 +2,22 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import ModelServe
-from tunesmith_api.serving.revision import Revision, RevisionState, RevisionTemplate
+from tunesmith_api.serving.revision import Revision, RevisionState, RevisionTemplate, ServedAdapter
 from tunesmith_operator.planner.serving.commands import Commands
 
 
-def template_of(serve: ModelServe, model: PublishedModel) -> RevisionTemplate:
+def template_of(serve: ModelServe, model: PublishedModel, adapters: Sequence[ServedAdapter] = ()) -> RevisionTemplate:
     """Return what a revision of the spec as it is would be made of."""
     spec = serve.spec
     return RevisionTemplate(
         model=model,
+        adapters=tuple(adapters),
         engine=spec.engine,
         resources=spec.resources,
         pod_template=spec.pod_template,

@@ -51,7 +51,10 @@ def routes(serve: ModelServe, stable: int | None, canary: int | None, shares: Sh
         weight = 0
     upstreams = []
     if stable is not None:
-        upstreams.append(_upstream(serve, stable, 100 - weight if canary is not None else 100, observed))
+        alone = _upstream(serve, stable, 100 - weight if canary is not None else 100, observed)
+        # Requests wait at the gateway before the last pod goes.
+        asleep = canary is None and shares.stable == 0
+        upstreams.append(alone.model_copy(update={"url": None}) if asleep else alone)
     if canary is not None and weight:
         upstreams.append(_upstream(serve, canary, weight, observed))
     wanted = Routes(**policy, upstreams=tuple(upstreams))
