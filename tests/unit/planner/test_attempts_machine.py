@@ -189,6 +189,7 @@ class Attempts(RuleBasedStateMachine):
             changes = {"ended_at": time if record.ended_at else None, "started_at": time or record.started_at}
             return record.model_copy(update=changes)
 
+        self.world.reveal()
         records = list(self.world.job.status.attempts)
         if records:
             records[pick % len(records)] = edited(records[pick % len(records)])
