@@ -19,7 +19,7 @@ import typer
 import yaml
 
 from tunesmith_api.resources import Resource
-from tunesmith_operator import manifests
+from tunesmith_operator import manifests, rollout_commands
 from tunesmith_operator.clock import SteadyClock
 from tunesmith_operator.local import names, tables
 from tunesmith_operator.local.describe import describe as describe_resource
@@ -281,6 +281,16 @@ def render(
     except native.RenderError as error:
         _fail(str(error))
     typer.echo(text, nl=False)
+
+
+for _command in (
+    rollout_commands.promote,
+    rollout_commands.pause,
+    rollout_commands.resume,
+    rollout_commands.abort,
+    rollout_commands.undo,
+):
+    app.command()(_says_errors(_command))
 
 
 def _claim_and_folder(text: str) -> tuple[str, Path]:

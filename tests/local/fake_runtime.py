@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,21 @@ def serve() -> None:
             self.wfile.write(answer)
 
     server = http.server.HTTPServer(("127.0.0.1", CONFIG["port"]), Handler)
-    report(state="Running", stage="serving", url=f"http://127.0.0.1:{CONFIG['port']}")
+    report(state="Running", stage="serving", url=f"http://127.0.0.1:{server.server_port}")
     server.serve_forever()
+
+
+def go_between() -> None:
+    """Take up routes as a gateway does, and answer nothing."""
+    file, generation = Path(os.environ["TUNESMITH_ROUTES"]), 0
+    while True:
+        routes = json.loads(file.read_text())
+        if routes["generation"] != generation:
+            generation = routes["generation"]
+            url = f"http://127.0.0.1:{CONFIG['port']}"
+            report(state="Running", stage="serving", url=url, gateway={"generation": generation})
+            sys.stderr.write(f"{[(each['revision'], each['weight']) for each in routes['upstreams']]}\n")
+        time.sleep(0.05)
 
 
 def hold() -> None:
@@ -109,6 +123,8 @@ def main() -> int:
         return 1
     if CONFIG["type"] == "serve":
         serve()
+    if CONFIG["type"] == "gateway":
+        go_between()
     report(state="Succeeded", **(train(control) if CONFIG["type"] == "train" else evaluate(control)))
     return 0
 

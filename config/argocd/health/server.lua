@@ -3,6 +3,7 @@
 --   the operator has not seen the latest spec          Progressing
 --   Stalled is True                                    Degraded     also while the model before is still served
 --   it waits for a resource that nobody has created    Suspended
+--   its rollout is paused, or waits for a person       Suspended
 --   Reconciling is True                                Progressing  it starts, or waits for a job that runs
 --   Ready is True                                      Healthy
 --   anything else                                      Progressing
@@ -33,6 +34,10 @@ end
 if is_true("Reconciling") then
   local waits = conditions.Reconciling.reason == "ReferenceNotFound"
   return health(waits and "Suspended" or "Progressing", "Reconciling")
+end
+local rollout = conditions.Reconciling and conditions.Reconciling.reason
+if rollout == "RolloutPaused" or rollout == "WaitingForApproval" then
+  return health("Suspended", "Reconciling")
 end
 if is_true("Ready") then
   return health("Healthy", "Ready")

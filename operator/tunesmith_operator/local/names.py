@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tunesmith_api.base import Kind
+from tunesmith_api.contract import GatewayRun
 from tunesmith_api.resources import PLURALS, SHORT_NAMES, EvalJob, FineTuneJob, Resource
 from tunesmith_operator.local.runs import Run, belongs_to
 from tunesmith_operator.local.state import State
@@ -33,15 +34,20 @@ def select(state: State, what: str | None, namespace: str) -> tuple[Resource, ..
     )
 
 
-def find(state: State, what: str, namespace: str) -> Resource:
-    """Return the resource that KIND/NAME names. Raises UnknownNameError."""
+def split(what: str) -> tuple[Kind, str]:
+    """Return the kind and the name of KIND/NAME. Raises UnknownNameError."""
     word, separator, name = what.partition("/")
     if not separator or not name:
         raise UnknownNameError(f"{what!r} is not KIND/NAME, such as ftj/my-bot")
-    kind = kind_of(word)
+    return kind_of(word), name
+
+
+def find(state: State, what: str, namespace: str) -> Resource:
+    """Return the resource that KIND/NAME names. Raises UnknownNameError."""
+    kind, name = split(what)
     if resource := state.find(kind, namespace, name):
         return resource
-    there = [each.metadata.name for each in select(state, word, namespace)]
+    there = [each.metadata.name for each in select(state, kind, namespace)]
     hint = f"there is {', '.join(there)}" if there else f"there is none in {state.folder}"
     raise UnknownNameError(f"no {kind} {name} in namespace {namespace}; {hint}")
 
@@ -52,7 +58,10 @@ def log_of(state: State, resource: Resource, attempt: int | None) -> Path:
     logs = {
         config.run.attempt: run.log_file
         for run in runs
-        if (config := run.config()) is not None and belongs_to(config, resource) and run.log_file.exists()
+        if (config := run.config()) is not None
+        and belongs_to(config, resource)
+        and not isinstance(config, GatewayRun)
+        and run.log_file.exists()
     }
     if not logs:
         raise UnknownNameError(f"{resource.kind} {resource.metadata.name} has not started anything yet")

@@ -98,6 +98,7 @@ class Shell:
         self._resources: dict[Key, Resource] = {key_of(resource): resource for resource in state.resources()}
         self._selected = closure(selected, self._resources)
         self._activities: list[Activity] = []
+        self._told = 0
 
     def resources(self) -> tuple[Resource, ...]:
         """Return the selected resources as they are now, by kind and name."""
@@ -157,7 +158,7 @@ class Shell:
         while not self._interruptions.count:
             look = self._look()
             if not look.moved:
-                if not look.busy and not self._ready_servers():
+                if not look.busy and look.requeue_at is None and not self._ready_servers():
                     return False
                 self._wait_for_change(look.requeue_at)
         return True
@@ -177,6 +178,7 @@ class Shell:
 
     def _look(self) -> Look:
         """Observe, plan and apply once for each selected resource."""
+        self._told = self._state.last_told()
         moved = busy = False
         requeues: list[datetime] = []
         self._activities = []
@@ -186,7 +188,8 @@ class Shell:
             resource = self._resources[key]
             observed = self._observe(resource)
             now = self._clock()
-            decision = plan(resource, observed, now)
+            told = self._state.told(resource) if isinstance(resource, ModelServe) else resource
+            decision = plan(told, observed, now)
             # Names are in the status before anything goes by them.
             if decision.status != resource.status:
                 self._write(resource, decision.status)
@@ -243,6 +246,8 @@ class Shell:
     def _wait_for_change(self, requeue_at: datetime | None) -> None:
         while not self._interruptions.count and not self._processes.poll():
             if requeue_at is not None and self._clock() >= requeue_at:
+                return
+            if self._state.last_told() != self._told:
                 return
             self._display.activities(self._activities)
             self._wait(TICK_SECONDS)

@@ -2,6 +2,7 @@
 
 lock                                          pid of the shell that holds it
 resources/KIND/NAMESPACE/NAME.json            metadata, spec and status
+told/NAMESPACE/NAME.json                      what people have told rollouts of a ModelServe
 runs/NAMESPACE/WORKLOAD/                      what `processes` keeps of a workload
 volumes/CLAIM                                 a folder, or a link to the folder given with --volume
 """
@@ -11,7 +12,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,7 @@ from pydantic import ValidationError
 from tunesmith_api.base import Kind
 from tunesmith_api.errors import explain
 from tunesmith_api.immutability import changed_fields
-from tunesmith_api.resources import KINDS, SHORT_NAMES, Resource
+from tunesmith_api.resources import KINDS, SHORT_NAMES, ModelServe, Resource
 from tunesmith_api.salvage import read
 from tunesmith_operator.local import files
 
@@ -97,6 +98,34 @@ class State:
         kind = next(kind for kind in KINDS if kind.lower() == path.parts[-3])
         raise StateError(f"{path} does not hold a {kind} ({problem}); delete that file, then run again")
 
+    def told(self, serve: ModelServe) -> ModelServe:
+        """Return a ModelServe with what people have told its rollouts, in its annotations."""
+        path = self._told_file(serve)
+        try:
+            told = json.loads(path.read_bytes()) if path.is_file() else {}
+        except (OSError, ValueError):
+            told = {}
+        if not isinstance(told, dict) or not told:
+            return serve
+        meta = serve.metadata
+        annotations = {**meta.annotations, **{str(name): str(value) for name, value in told.items()}}
+        return serve.model_copy(update={"metadata": meta.model_copy(update={"annotations": annotations})})
+
+    def tell(self, serve: ModelServe, annotations: Mapping[str, str | None]) -> None:
+        """Remember what people tell rollouts of a ModelServe; None takes an annotation away."""
+        before = self.told(serve.model_copy(update={"metadata": serve.metadata.model_copy(update={"annotations": {}})}))
+        kept = {**before.metadata.annotations, **annotations}
+        told = {name: value for name, value in kept.items() if value is not None}
+        files.write(self._told_file(serve), json.dumps(told, indent=1))
+
+    def last_told(self) -> int:
+        """Return a number that is another one when anybody has told anything since."""
+        times = [path.stat().st_mtime_ns for path in (self.folder / "told").glob("*/[!.]*.json")]
+        return max(times, default=0)
+
+    def _told_file(self, serve: ModelServe) -> Path:
+        return self.folder / "told" / serve.metadata.namespace / f"{serve.metadata.name}.json"
+
     def write(self, resource: Resource) -> None:
         """Put a resource in the place of the one with its kind, namespace and name."""
         meta = resource.metadata
@@ -148,6 +177,8 @@ class State:
         path = self.resource_file(kind, namespace, name)
         existed = path.is_file()
         path.unlink(missing_ok=True)
+        if kind == "ModelServe":
+            (self.folder / "told" / namespace / f"{name}.json").unlink(missing_ok=True)
         return existed
 
     def resource_file(self, kind: Kind, namespace: str, name: str) -> Path:

@@ -33,6 +33,7 @@ PAUSED = Situation("paused", c.SUSPENDED, "runPolicy.suspend is true; when it is
 BETWEEN = Situation("paused", c.WAITING_FOR_NEXT_RUN, "run 2 starts at 2026-01-02 03:00 UTC; Passed the last time")
 DONE = Situation("done", c.COMPLETED, "the model is published at pvc://models/a")
 GATED = Situation("blocked", c.GATE_FAILED, "EvalJob a gave the verdict Failed")
+APPROVAL = Situation("paused", c.WAITING_FOR_APPROVAL, "revision 2, step 1 of 2 (10%): waits for `tunesmith promote`")
 SERVES = Situation("done", c.SERVING, "revision 1 answers at http://a:8000")
 
 
@@ -86,6 +87,7 @@ SERVERS = {
     "serving": (server(SERVES, ready=True), "Healthy", SERVES.message),
     "serving, the next model on its way": (server(WORKS, ready=True), "Progressing", WORKS.message),
     "serving, the next model behind a gate": (server(GATED, ready=True), "Degraded", GATED.message),
+    "serving, its rollout waits for a person": (server(APPROVAL, ready=True), "Suspended", APPROVAL.message),
     "behind a gate": (server(GATED, ready=False), "Degraded", GATED.message),
     "serving what an older spec asked for": (server(SERVES, ready=True, seen=1), "Progressing", NOT_YET),
     "behind a gate until the new spec is seen": (server(GATED, ready=True, seen=1), "Progressing", NOT_YET),
