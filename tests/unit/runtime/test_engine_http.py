@@ -246,6 +246,23 @@ def test_a_model_that_is_being_loaded(tiny_path: Path) -> None:
         assert answer.json()["error"]["message"] == "the model is being loaded; ask again in a moment"
 
 
+def test_before_the_end_what_is_under_way_is_finished(tiny_path: Path) -> None:
+    long = TEXT | {"max_tokens": 400, "ignore_eos": True, "stream": True}
+    with served_over_http(run_of(tiny_path)) as (url, engine):
+        assert requests.get(f"{url}/health", timeout=60).status_code == 200
+        with requests.post(f"{url}/v1/completions", json=long, stream=True, timeout=60) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            assert engine.drain()
+            assert requests.get(f"{url}/health", timeout=60).status_code == 503
+            refused = requests.post(f"{url}/v1/completions", json=TEXT, timeout=60)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+            assert "about to end" in refused.json()["error"]["message"]
+            events = [line for line in lines if line]
+    assert events[-1] == b"data: [DONE]"
+    assert len(events) > 10
+
+
 def test_adapters_come_and_go_by_the_admins_token(
     url: str, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
