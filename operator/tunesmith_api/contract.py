@@ -34,6 +34,10 @@ RATING_PORT = 8080
 RATING_URL_VARIABLE = "TUNESMITH_RATING_URL"
 # A file that a server makes once it has answered a completion, for a pod's readiness probe.
 READY_VARIABLE = "TUNESMITH_READY"
+# The token that adapters are loaded and unloaded with while a server runs; unset, nobody may.
+ADMIN_TOKEN_VARIABLE = "TUNESMITH_ADMIN_TOKEN"  # noqa: S105 - the variable's name
+# A folder that keeps models of hf:// and s3://, for all pods that have it: downloaded once, and checked.
+MODEL_CACHE_VARIABLE = "TUNESMITH_MODEL_CACHE"
 # A file that a failing run leaves its last sentence in; a pod's backend names the container's termination log.
 TERMINATION_LOG_VARIABLE = "TUNESMITH_TERMINATION_LOG"
 
@@ -143,6 +147,13 @@ class EvaluateRun(ApiModel):
         return any(suite.human for suite in self.suites)
 
 
+class ServedAdapter(ApiModel):
+    """An adapter on the model that is served, under the name that clients use."""
+
+    name: str
+    uri: ModelUri
+
+
 class ServeRun(ApiModel):
     """A serving process."""
 
@@ -150,8 +161,13 @@ class ServeRun(ApiModel):
     type: Literal["serve"] = "serve"
     run: RunIdentity
     model: ModelUri
+    # Of the model's files, as published; None: nobody knows it.
+    digest: str | None = None
+    adapters: tuple[ServedAdapter, ...] = ()
     # 0: a free one, which is in the URL that the process reports.
     port: int
+    # From SIGTERM to SIGKILL: the time in which answers that are under way are finished.
+    grace_seconds: float = 10.0
 
 
 class GatewayRun(ApiModel):

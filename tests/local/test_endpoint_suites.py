@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -25,11 +24,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve a tiny model under the name bot."""
     folder = tmp_path_factory.mktemp("served")
     make_tiny_model(folder / "model", ["The sky is blue, and the earth goes round the sun."] * 8)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     model = f"file://{folder}/model"
-    config = ServeRun.model_validate({"run": {"kind": "ModelServe", **RUN}, "model": model, "port": port})
+    config = ServeRun.model_validate({"run": {"kind": "ModelServe", **RUN}, "model": model, "port": 0})
     (folder / "config.json").write_text(json.dumps(config.to_json()))
     files = {CONFIG_VARIABLE: str(folder / "config.json"), PROGRESS_VARIABLE: str(folder / "progress.json")}
     reporter = ProgressReporter(folder / "progress.json")
@@ -49,7 +45,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"{found.url}/v1"
     finally:
         engine.terminate()
-        engine.wait(30)
+        assert engine.wait(30) == 0, (folder / "log").read_text()[-2000:]
 
 
 def run(folder: Path, url: str, suite: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> EvaluateResult:

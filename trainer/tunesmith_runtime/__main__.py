@@ -83,7 +83,7 @@ def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | E
 
             return evaluate(config, reporter)
         case ServeRun():
-            from tunesmith_runtime.serve.engine import serve
+            from tunesmith_runtime.serve.engine.serving import serve
 
             serve(config, reporter)
             return None

@@ -17,7 +17,8 @@ from tests.tiny import (
     make_tiny_qwen3,
 )
 from tunesmith_runtime.evaluate.batching import PADDING, SMALL, TOKENS_ON_CPU, Batching
-from tunesmith_runtime.evaluate.decoding import can_decode, decode
+from tunesmith_runtime.evaluate.decoding import decode
+from tunesmith_runtime.models.decoding import can_decode
 from tunesmith_runtime.models.loading import load_causal_lm
 
 MAKERS: dict[str, Callable[..., Path]] = {

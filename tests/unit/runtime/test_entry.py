@@ -11,7 +11,7 @@ from tunesmith_api.contract import RunIdentity, ServeRun
 from tunesmith_runtime.__main__ import main
 from tunesmith_runtime.errors import PortTakenError
 from tunesmith_runtime.progress import ProgressReporter
-from tunesmith_runtime.serve.engine import serve
+from tunesmith_runtime.serve.engine.serving import serve
 
 
 def serving(model: str, port: int) -> ServeRun:

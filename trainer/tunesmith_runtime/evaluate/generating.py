@@ -8,8 +8,9 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith_runtime.evaluate.batching import Batching
-from tunesmith_runtime.evaluate.decoding import can_decode, decode
+from tunesmith_runtime.evaluate.decoding import decode
 from tunesmith_runtime.evaluate.respondent import Generation
+from tunesmith_runtime.models.decoding import can_decode
 
 
 @torch.no_grad()  # not inference_mode: a model that is being trained may keep what it makes here

@@ -11,6 +11,7 @@ from tunesmith_runtime import storage
 from tunesmith_runtime.errors import ModelError
 from tunesmith_runtime.evaluate.batching import Batching
 from tunesmith_runtime.evaluate.respondent import Answers
+from tunesmith_runtime.models.embedding import embed
 from tunesmith_runtime.models.lineage import model_digest
 from tunesmith_runtime.models.loading import load_tokenizer
 from tunesmith_runtime.models.positions import learnt_positions
@@ -45,11 +46,7 @@ class Encoder:
         found: dict[int, torch.Tensor] = {}
 
         def work(batch: list[int]) -> None:
-            padded = self._tokenizer.pad({"input_ids": [rows[index] for index in batch]}, return_tensors="pt")
-            mask = padded["attention_mask"].to(self._device)
-            states = self._model(input_ids=padded["input_ids"].to(self._device), attention_mask=mask).last_hidden_state
-            weights = mask.unsqueeze(-1).to(states.dtype)
-            means = (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+            means = embed(self._model, [rows[index] for index in batch], self._tokenizer.pad_token_id)
             found.update(zip(batch, means.cpu(), strict=True))
 
         Batching(None, self._device).run([len(row) for row in rows], work)

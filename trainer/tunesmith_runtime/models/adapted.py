@@ -33,11 +33,16 @@ def adapter_folder(uri: str) -> Path:
 
     Raises ModelError when there is none.
     """
-    folder = storage.model_path(uri) if storage.in_bucket(uri) else storage.local_path(uri)
+    elsewhere = storage.in_bucket(uri) or uri.startswith("hf://")
+    return adapter_in(storage.folder_path(uri) if elsewhere else storage.local_path(uri), uri)
+
+
+def adapter_in(folder: Path, called: str) -> Path:
+    """Return where the adapter of a folder lies: there, or in adapter/. Raises ModelError when there is none."""
     for each in (folder, folder / ADAPTER):
         if (each / ADAPTER_CONFIG).is_file():
             return each
-    raise ModelError(f"{uri} is no adapter: neither {folder} nor {ADAPTER}/ in it has an {ADAPTER_CONFIG}")
+    raise ModelError(f"{called} is no adapter: neither {folder} nor {ADAPTER}/ in it has an {ADAPTER_CONFIG}")
 
 
 def base_of(folder: Path) -> Path:
