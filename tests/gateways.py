@@ -4,7 +4,6 @@ import asyncio
 import functools
 import inspect
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from tests.local.home import DEADLINE_SECONDS
 from tunesmith_api.contract import GatewayRun, ProgressDocument, RunIdentity
 from tunesmith_api.traffic import GatewayReport, RevisionTraffic
 from tunesmith_runtime.progress import ProgressReporter
-from tunesmith_runtime.serve.gateway.running import End, serve
+from tunesmith_runtime.serve.gateway.running import End, listening, serve
 
 CHAT = {"model": "bot", "messages": [{"role": "user", "content": "Hello"}]}
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -225,7 +224,7 @@ async def gateway(
     identity = RunIdentity(kind="ModelServe", namespace="default", name="bot", uid="u", attempt=1)
     config = GatewayRun(run=identity, port=0, **(run or {}))
     reporter, end = ProgressReporter(folder / "progress.json"), End()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listening("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
