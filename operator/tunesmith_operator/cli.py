@@ -283,6 +283,48 @@ def render(
     typer.echo(text, nl=False)
 
 
+key_commands = typer.Typer(no_args_is_help=True, help="API keys of a ModelServe.")
+app.add_typer(key_commands, name="keys")
+
+
+@key_commands.callback()
+def _keys() -> None:
+    """Keep `new` a command of its own."""
+
+
+@key_commands.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What logs and metrics call it.", show_default=False)],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="chat, completions, embeddings, models or feedback; all by default.", show_default=False),
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="12h, 90d, 8w or a date; never by default.", show_default=False)
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, max=100_000, show_default=False)] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, max=1_000_000_000, show_default=False)] = None,
+    max_concurrent_requests: Annotated[int | None, typer.Option(min=1, max=10_000, show_default=False)] = None,
+) -> None:
+    """Make a key: print it, once, and the entry for keys.yaml of the ModelServe's Secret."""
+    from tunesmith_api.serving.access import KEYS_FILE, Limits
+    from tunesmith_operator import keys
+
+    limits = Limits(
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        max_concurrent_requests=max_concurrent_requests,
+    )
+    try:
+        made = keys.new_key(name, scope or (), expires, limits if limits.to_json() else None, _now())
+    except keys.KeyRefusedError as error:
+        _fail(str(error))
+    typer.echo("The key, which is kept nowhere:\n", err=True)
+    typer.echo(made.secret)
+    typer.echo(f"\nIts entry for {KEYS_FILE}:\n", err=True)
+    typer.echo(made.yaml(), nl=False)
+
+
 def _claim_and_folder(text: str) -> tuple[str, Path]:
     claim, separator, folder = text.partition("=")
     if not separator or not claim or not folder or "/" in claim:
