@@ -66,6 +66,8 @@ ROUTES_CONFIG_MAP_VARIABLE = "TUNESMITH_ROUTES_CONFIG_MAP"
 ROUTES_KEY = "routes.json"
 # The key of the progress ConfigMap that a process writes, where several share it: PROGRESS_KEY unless set.
 PROGRESS_KEY_VARIABLE = "TUNESMITH_PROGRESS_KEY"
+# Of a gateway whose routes want API keys: the folder that their Secret is mounted in, which has a file keys.yaml.
+API_KEYS_VARIABLE = "TUNESMITH_API_KEYS"
 
 CONTRACT_VERSION: Literal[1] = 1
 
@@ -176,7 +178,12 @@ class GatewayRun(ApiModel):
     version: Literal[1] = CONTRACT_VERSION
     type: Literal["gateway"] = "gateway"
     run: RunIdentity
+    # 0: a free one, which is in the URL that the process reports.
     port: int
+    # From SIGTERM to SIGKILL: open answers may go on for so long.
+    grace_seconds: float = 30.0
+    # For so long it still takes connections after SIGTERM while it says that it is not ready, until all have heard.
+    drain_seconds: float = 0.0
 
 
 RunConfig = TrainRun | EvaluateRun | ServeRun | GatewayRun

@@ -10,6 +10,7 @@ from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.references import ModelReference
 from tunesmith_api.serving.engine import Engine
+from tunesmith_api.serving.prompt import Prompt
 from tunesmith_api.serving.revision import Revision, RevisionShare, RolloutStatus
 from tunesmith_api.serving.rollout import Rollout
 from tunesmith_api.serving.scaling import Scaling, ScalingStatus
@@ -50,6 +51,10 @@ class ModelServeSpec(GatewayPolicy):
         description="Gates that a model must have passed before there is a revision with it.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["evalJob"]},
     )
+    prompt: Prompt | None = Field(
+        default=None,
+        description="What chat requests are told before their own messages. Another one is a new revision.",
+    )
     rollout: Rollout = Field(default=Rollout(), description="How a new revision takes over.")
     traffic: Traffic = Field(default=Traffic(), description="Which way requests come to the pods.")
     revision_history_limit: int = Field(
@@ -77,6 +82,16 @@ class ModelServeSpec(GatewayPolicy):
             raise ValueError(
                 "rollout.analysis goes by what the gateway sees; set traffic.provider to gateway, or drop analysis"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gateway_does_what_is_asked(self) -> Self:
+        if self.traffic.provider == "gateway":
+            return self
+        asked = [name for name in ("auth", "limits", "capture", "prompt") if getattr(self, name) is not None]
+        asked += ["traffic.sticky"] if self.traffic.sticky else []
+        if asked:
+            raise ValueError(f"only the gateway does {', '.join(asked)}; set traffic.provider to gateway")
         return self
 
     @model_validator(mode="after")

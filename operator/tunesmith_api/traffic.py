@@ -6,6 +6,11 @@ from typing import Literal
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel, StatusModel
+from tunesmith_api.serving.access import Auth, Limits
+from tunesmith_api.serving.bounds import Hold, RequestBounds
+from tunesmith_api.serving.capture import Capture
+from tunesmith_api.serving.prompt import Prompt
+from tunesmith_api.serving.sticky import Traffic
 
 # What a gateway says of requests, errors and latencies is of the last so many seconds.
 WINDOW_SECONDS = 60
@@ -13,6 +18,27 @@ WINDOW_SECONDS = 60
 
 class GatewayPolicy(ApiModel):
     """What a gateway does with requests besides sending them on. Part of a ModelServe's spec and of the routes."""
+
+    auth: Auth | None = Field(default=None, description="Who may ask. By default everybody who can reach the endpoint.")
+    limits: Limits | None = Field(
+        default=None,
+        description="How much each API key may ask that has no limits of its own; without keys, all clients together. "
+        "Several gateways share them evenly.",
+    )
+    requests: RequestBounds = Field(
+        default=RequestBounds(), description="What a request may be, and how long it may take."
+    )
+    hold: Hold = Field(
+        default=Hold(), description="What happens to requests while no revision is ready, as when it is scaled to zero."
+    )
+    capture: Capture | None = Field(
+        default=None, description="Keep requests and answers on storage, for looking at them and for training."
+    )
+    log_contents: bool = Field(
+        default=False,
+        description="Log the texts of requests and answers, shortened and without personal data. By default the log "
+        "says only who asked, what answered, how long it took and how many tokens it was.",
+    )
 
 
 class Upstream(ApiModel):
@@ -23,14 +49,19 @@ class Upstream(ApiModel):
     url: str | None = None
     # Share of the requests, in percent.
     weight: int = Field(ge=0, le=100)
+    # What its chat requests are told first.
+    prompt: Prompt | None = None
 
 
 class Routes(GatewayPolicy):
     """Where a gateway sends requests, and under which rules. It takes up a new one without a restart."""
 
     version: Literal[1] = 1
-    # Counts the changes; a gateway tells which one it goes by.
+    # Stands for what they say: other routes have another. A gateway tells which ones it goes by.
     generation: int = Field(default=1, ge=1)
+    # How many gateways there are: each keeps its part of the limits.
+    gateways: int = Field(default=1, ge=1, le=1000)
+    traffic: Traffic = Field(default=Traffic(), description="How requests are shared out among revisions.")
     upstreams: tuple[Upstream, ...] = ()
     # Gets a copy of each request; what it answers is dropped.
     shadow: Upstream | None = None

@@ -19,7 +19,7 @@ import typer
 import yaml
 
 from tunesmith_api.resources import Resource
-from tunesmith_operator import manifests, rollout_commands
+from tunesmith_operator import key_commands, manifests, rollout_commands
 from tunesmith_operator.clock import SteadyClock
 from tunesmith_operator.local import names, tables
 from tunesmith_operator.local.describe import describe as describe_resource
@@ -291,6 +291,8 @@ for _command in (
     rollout_commands.undo,
 ):
     app.command()(_says_errors(_command))
+
+app.add_typer(key_commands.app, name="keys")
 
 
 def _claim_and_folder(text: str) -> tuple[str, Path]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tunesmith_api import uris
 from tunesmith_api.contract import RunConfig
+from tunesmith_operator.planner import Workload
 
 # Fields whose values are of people's own wording and may begin like a URI without being one.
 _WORDING = {"jsonSchema", "labels", "noAnswer", "prompts", "regex", "template", "toxicLabels"}
@@ -17,9 +18,15 @@ def uris_in(config: RunConfig) -> tuple[str, ...]:
     )
 
 
-def claims_in(config: RunConfig) -> tuple[str, ...]:
-    """Return the names of the persistent volume claims that a run config's URIs name, each once, sorted."""
-    return tuple(sorted({uris.split(uri).authority for uri in uris_in(config) if uri.startswith("pvc://")}))
+def uris_of(workload: Workload) -> tuple[str, ...]:
+    """Return the storage URIs that a workload names: its config's, and of a gateway where it keeps what it captures."""
+    capture = workload.routes.capture if workload.routes else None
+    return (*uris_in(workload.config), *((capture.uri,) if capture else ()))
+
+
+def claims_of(workload: Workload) -> tuple[str, ...]:
+    """Return the names of the persistent volume claims that a workload's URIs name, each once, sorted."""
+    return tuple(sorted({uris.split(uri).authority for uri in uris_of(workload) if uri.startswith("pvc://")}))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -1,7 +1,5 @@
 """Rollouts on one machine, and the commands that people give them."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.local.home import Home, until
@@ -19,14 +17,14 @@ def standing(home: Home) -> str:
 
 
 @pytest.fixture
-def canary(home: Home) -> Iterator[Home]:
+def canary(home: Home) -> Home:
     """A shell in which revision 2 waits at its first step."""
     write(home, "one")
     home.run("--until-ready")
     write(home, "two")
     home.start()
     until(lambda: "revision 2, step 1 of 2 (20%): waits for `tunesmith promote`" in standing(home))
-    yield home
+    return home
 
 
 def test_a_canary_goes_on_when_a_person_says_so(canary: Home) -> None:

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         if mirror is not None:
             process.before_end(mirror.flush)
         try:
-            result = _carry_out(config, reporter)
+            result = _carry_out(config, reporter, mirror)
         except Exception as error:
             if process.is_ending():  # what failed was cut off
                 return process.TERMINATED
@@ -67,7 +67,9 @@ def main(arguments: Sequence[str] = ()) -> int:
         return 0
 
 
-def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | EvaluateResult | None:
+def _carry_out(
+    config: RunConfig, reporter: ProgressReporter, mirror: ConfigMapMirror | None
+) -> TrainResult | EvaluateResult | None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # a log file is no place for progress bars
     # Threads that spin for long while they wait slow down whoever shares the cores, a second run above all. This short
     # a spin costs a single run nothing; none at all (OMP_WAIT_POLICY=PASSIVE) halves its speed.
@@ -88,7 +90,10 @@ def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | E
             serve(config, reporter)
             return None
         case GatewayRun():
-            raise NotImplementedError
+            from tunesmith_runtime.serve.gateway import running
+
+            running.run(config, reporter, mirror.hurry if mirror else None)
+            return None
 
 
 def _fail(error: Exception, reporter: ProgressReporter) -> int:

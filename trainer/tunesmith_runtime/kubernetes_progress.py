@@ -13,7 +13,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 
-from tunesmith_api.contract import PROGRESS_CONFIG_MAP_VARIABLE, PROGRESS_KEY, PROGRESS_VARIABLE
+from tunesmith_api.contract import (
+    PROGRESS_CONFIG_MAP_VARIABLE,
+    PROGRESS_KEY,
+    PROGRESS_KEY_VARIABLE,
+    PROGRESS_VARIABLE,
+)
 
 # At most one request in this many seconds while the run goes on.
 INTERVAL_SECONDS = 2.0
@@ -37,12 +42,14 @@ class ConfigMapMirror:
         path: Path,
         name: str,
         *,
+        key: str = PROGRESS_KEY,
         account: Path = SERVICE_ACCOUNT,
         interval: float = INTERVAL_SECONDS,
         flush: float = FLUSH_SECONDS,
     ) -> None:
         self._path = path
         self._name = name
+        self._key = key
         self._account = account
         self._interval = interval
         self._flush = flush
@@ -50,13 +57,15 @@ class ConfigMapMirror:
         self._said = ""
         self._gone = False
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     @classmethod
     def from_environment(cls) -> "AbstractContextManager[ConfigMapMirror | None]":
         """Return a mirror of $TUNESMITH_PROGRESS to $TUNESMITH_PROGRESS_CONFIG_MAP, or nothing when that is not set."""
         name = os.environ.get(PROGRESS_CONFIG_MAP_VARIABLE)
-        return cls(Path(os.environ[PROGRESS_VARIABLE]), name) if name else nullcontext()
+        key = os.environ.get(PROGRESS_KEY_VARIABLE) or PROGRESS_KEY
+        return cls(Path(os.environ[PROGRESS_VARIABLE]), name, key=key) if name else nullcontext()
 
     def __enter__(self) -> "ConfigMapMirror":
         self._thread.start()
@@ -66,14 +75,23 @@ class ConfigMapMirror:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        self._wake.set()
         self._thread.join(REQUEST_SECONDS)
         if error is None:
             self.flush()
 
     def _run(self) -> None:
         pause = self._interval
-        while not self._stop.wait(pause):
+        while True:
+            self._wake.wait(pause)
+            self._wake.clear()
+            if self._stop.is_set():
+                return
             pause = self._interval if self._synchronise() else min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def hurry(self) -> None:
+        """Have what has changed sent now rather than at the next turn."""
+        self._wake.set()
 
     def flush(self) -> None:
         """Return once the last document is there, or cannot be brought there."""
@@ -115,7 +133,7 @@ class ConfigMapMirror:
         host = f"[{host}]" if ":" in host else host
         request = urllib.request.Request(
             f"https://{host}:{port}/api/v1/namespaces/{namespace}/configmaps/{self._name}",
-            data=json.dumps({"data": {PROGRESS_KEY: text}}).encode(),
+            data=json.dumps({"data": {self._key: text}}).encode(),
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"},
             method="PATCH",
         )

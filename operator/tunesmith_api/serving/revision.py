@@ -9,6 +9,7 @@ from tunesmith_api.evaljob import Verdict
 from tunesmith_api.finetunejob import PublishedModel, SecretRefs
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.serving.engine import Engine
+from tunesmith_api.serving.prompt import Prompt
 
 RevisionState = Literal["RollingOut", "Promoted", "Retired", "Degraded", "Aborted", "Superseded"]
 # What a rollout is doing.
@@ -32,6 +33,7 @@ class RevisionTemplate(StatusModel):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     engine: Engine = Field(default=Engine(), description="What answers.")
+    prompt: Prompt | None = Field(default=None, description="What chat requests are told first.")
     resources: Resources = Field(default=Resources(), description="What each pod asks for.")
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pods run.")
     secret_refs: SecretRefs = ()

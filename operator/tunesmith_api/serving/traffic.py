@@ -4,14 +4,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunesmith_api.base import ApiModel, Resources
+from tunesmith_api.base import Resources
 from tunesmith_api.podtemplate import PodTemplate
+from tunesmith_api.serving import sticky
 
 TrafficProvider = Literal["replicas", "gateway", "gatewayAPI"]
 
 
-class Traffic(ApiModel):
-    """The way of the requests."""
+class Traffic(sticky.Traffic):
+    """The way of the requests, and how they are shared out."""
 
     provider: TrafficProvider = Field(
         default="replicas",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tunesmith_api.contract import (
     ALLOW_CODE_VARIABLE,
+    API_KEYS_VARIABLE,
     CONFIG_VARIABLE,
     HOST_VARIABLE,
     PROGRESS_CONFIG_MAP_VARIABLE,
@@ -41,7 +42,7 @@ from tunesmith_operator.backends.objects import (
     workers_name,
 )
 from tunesmith_operator.planner import Workload
-from tunesmith_operator.storage import claims_in
+from tunesmith_operator.storage import claims_of
 
 SubmissionMode = Literal["SidecarMode", "K8sJobMode"]
 
@@ -54,8 +55,8 @@ USER = 65532
 # Where the workload does not say: what takes no checkpoints ends within seconds of SIGTERM.
 GRACE_SECONDS = 15
 # A server ends once its answers are written; before it is told to end, all proxies have to hear that it will.
-SERVER_GRACE_SECONDS = 60
 DRAIN_SECONDS = 5
+KEYS_FOLDER = "/etc/tunesmith-keys"
 # How long a training pod stays on a node that does not answer; Kubernetes' default of five minutes is for servers.
 NODE_PATIENCE_SECONDS = 30
 _UNREACHABLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -123,7 +124,9 @@ def pod(workload: Workload, settings: Settings, role: str, account: str | None) 
 def _grace_seconds(workload: Workload, role: str) -> int:
     if workload.grace_seconds is not None:
         return workload.grace_seconds
-    return DRAIN_SECONDS + SERVER_GRACE_SECONDS if role == SERVER else GRACE_SECONDS
+    if isinstance(workload.config, ServeRun | GatewayRun):
+        return DRAIN_SECONDS + int(workload.config.grace_seconds)
+    return GRACE_SECONDS
 
 
 def _tolerations(workload: Workload) -> list[Object]:
@@ -191,6 +194,8 @@ def _environment(workload: Workload, settings: Settings, role: str) -> list[Obje
         values |= {HOST_VARIABLE: "0.0.0.0", READY_VARIABLE: f"{SCRATCH_FOLDER}/ready"}  # noqa: S104 - the pod's own
     if isinstance(workload.config, GatewayRun):
         values[ROUTES_CONFIG_MAP_VARIABLE] = routes_name(workload.name)
+        if _keys_of(workload):
+            values[API_KEYS_VARIABLE] = KEYS_FOLDER
     if isinstance(workload.config, EvaluateRun):
         # Said in any case: what the admin does not allow, neither a pod template nor a Secret allows.
         values[ALLOW_CODE_VARIABLE] = "1" if settings.allow_task_code else "0"
@@ -244,9 +249,14 @@ def _resources(workload: Workload) -> Object:
     return {"requests": amounts, "limits": amounts} if amounts else {}
 
 
+def _keys_of(workload: Workload) -> str | None:
+    """Return the Secret with the API keys that a gateway asks for."""
+    return workload.routes.auth.api_keys_secret_ref.name if workload.routes and workload.routes.auth else None
+
+
 def _mounts(workload: Workload) -> list[Object]:
     serves = isinstance(workload.config, ServeRun)
-    claims = claims_in(workload.config)
+    claims = claims_of(workload)
     return [
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "scratch", "mountPath": SCRATCH_FOLDER},
@@ -254,6 +264,7 @@ def _mounts(workload: Workload) -> list[Object]:
             {"name": f"claim-{number}", "mountPath": f"{VOLUMES_FOLDER}/{claim}", "readOnly": serves}
             for number, claim in enumerate(claims)
         ),
+        *([{"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True}] if _keys_of(workload) else []),
         *([{"name": "shm", "mountPath": "/dev/shm"}] if isinstance(workload.config, TrainRun) else []),  # noqa: S108
     ]
 
@@ -265,9 +276,11 @@ def _volumes(workload: Workload) -> list[Object]:
         # Numbered, because a claim may be called what a volume may not.
         *(
             {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
-            for number, claim in enumerate(claims_in(workload.config))
+            for number, claim in enumerate(claims_of(workload))
         ),
     ]
+    if keys := _keys_of(workload):
+        volumes.append({"name": "keys", "secret": {"secretName": keys}})
     if isinstance(workload.config, TrainRun):
         # Workers hand tensors to each other through shared memory; the default of 64 MiB is too small for them.
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})

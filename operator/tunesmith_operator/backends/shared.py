@@ -11,7 +11,7 @@ from tunesmith_operator.backends.objects import (
     routes_name,
 )
 from tunesmith_operator.planner import Workload
-from tunesmith_operator.storage import uris_in
+from tunesmith_operator.storage import uris_of
 
 
 class RenderError(ValueError):
@@ -28,7 +28,7 @@ def surroundings(workload: Workload, backend: str | None = None) -> tuple[list[O
     The progress tells which backend an attempt was started on, unless it is the native one. Raises RenderError for
     storage that only the local shell has.
     """
-    if local := [uri for uri in uris_in(workload.config) if uri.startswith("file://")]:
+    if local := [uri for uri in uris_of(workload) if uri.startswith("file://")]:
         raise RenderError(f"{', '.join(local)}: file:// is for the local shell; use pvc:// or s3:// in a cluster")
     account = workload.pod_template.service_account_name
     parts = [_config(workload), _progress(workload, backend)]

@@ -27,7 +27,7 @@ from tunesmith_operator.local import files, proc
 from tunesmith_operator.local.runs import EndRecord, ProcessRecord, Run, belongs_to
 from tunesmith_operator.local.state import State, StateError
 from tunesmith_operator.planner import ObservedWorkload, Workload
-from tunesmith_operator.storage import claims_in
+from tunesmith_operator.storage import claims_of
 
 # How to start the runtime when it lives in another environment, such as `/opt/runtime/bin/python -m tunesmith_runtime`.
 RUNTIME_VARIABLE = "TUNESMITH_RUNTIME"
@@ -134,7 +134,7 @@ class Processes:
             if not is_server(workload.config) or run.config() == workload.config:
                 return False
             self._stop([run], killing=lambda: False)
-        for claim in claims_in(workload.config):
+        for claim in claims_of(workload):
             self._state.ensure_claim(claim)
         self._start(_Child(run, workload.config, popen=None))
         return True

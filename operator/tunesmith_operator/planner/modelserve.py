@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tunesmith_api import conditions as c
+from tunesmith_api.contract import ServedAdapter as ServingAdapter
 from tunesmith_api.contract import ServeRun
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import EvalJob, ModelServe
@@ -148,8 +149,7 @@ def _view(
 ) -> course.View:
     serving = revisions.serving(status)
     asked = _shares(serve, status, observed)
-    number = serving.number if serving else None
-    wanted = traffic.routes(serve, number, revision.number, asked, observed)
+    wanted = traffic.routes(serve, serving, revision, asked, observed)
     reports = traffic.reports(serve, observed)
     old = observed.workloads.get(traffic.revision_name(serve, serving.number)) if serving else None
     return course.View(
@@ -220,7 +220,7 @@ def _settled(
     if serving or rolling:
         front = traffic.front(serve, *numbers, asked)
     if front and traffic.has_gateway(serve):
-        routes = traffic.routes(serve, *numbers, asked, observed)
+        routes = traffic.routes(serve, serving, rolling, asked, observed)
         ensure.append(traffic.gateway(serve, routes, observed))
         unsettled = bool(traffic.reports(serve, observed)) and not traffic.settled(serve, routes, observed)
     if serving and (asked.stable or not rolling):
@@ -271,6 +271,9 @@ def _workload(serve: ModelServe, revision: Revision, replicas: int, observed: Ob
         config=ServeRun(
             run=traffic.identity(serve, revision.number),
             model=template.model.uri,
+            digest=template.model.digest,
+            adapters=tuple(ServingAdapter(name=each.name, uri=each.uri) for each in template.adapters),
+            grace_seconds=traffic.GRACE_SECONDS,
             port=traffic.engine_port(serve, observed),
         ),
     )

@@ -27,7 +27,7 @@ from tunesmith_api.finetunejob import (
 from tunesmith_api.meta import Condition
 from tunesmith_api.resources import EvalJob, FineTuneJob, Resource, reference
 from tunesmith_operator.planner import AnyPlan, Observed, ObservedWorkload, plan
-from tunesmith_operator.storage import claims_in
+from tunesmith_operator.storage import claims_of
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MODEL = PublishedModel(uri="pvc://models/support-bot", digest="sha256:aa", adapter=True)
@@ -131,7 +131,7 @@ def test_the_best_checkpoint_stays_known() -> None:
 def test_a_runs_suites_are_on_its_volumes() -> None:
     suites = [{"name": "fresh", "perplexity": {"uri": "pvc://news/fresh.jsonl"}}]
     (workload,) = plan(fine_tune_job(evaluation={"suites": suites}), Observed(), NOW).ensure
-    assert "news" in claims_in(workload.config)
+    assert "news" in claims_of(workload)
 
 
 def test_an_encoder_is_on_a_volume_and_what_only_looks_like_a_uri_is_not() -> None:
@@ -147,7 +147,7 @@ def test_an_encoder_is_on_a_volume_and_what_only_looks_like_a_uri_is_not() -> No
     suites = [{"name": "facts", "golden": golden}, {"name": "mail", "classification": classification}]
     job = eval_job(suites=suites, gates=[], target={"uri": "pvc://models/bot"}, report={"uri": "pvc://reports/x"})
     (workload,) = plan(job, Observed(), NOW).ensure
-    assert claims_in(workload.config) == ("data", "encoders", "mail", "models", "reports")
+    assert claims_of(workload) == ("data", "encoders", "mail", "models", "reports")
 
 
 def test_the_condition_says_why_a_run_ended_early() -> None:
@@ -251,7 +251,7 @@ def test_the_keys_and_labels_of_a_judge_come_into_the_pod() -> None:
     suites = [{"name": "good", "judge": judge}, {"name": "kind", "judge": judge}]
     (workload,) = plan(eval_job(target={"uri": "pvc://models/bot"}, suites=suites), Observed(), NOW).ensure
     assert [(each.name, each.key) for each in workload.keys] == [("judge", "token")]
-    assert {"data", "labels"} <= set(claims_in(workload.config))
+    assert {"data", "labels"} <= set(claims_of(workload))
 
 
 def test_the_key_classifier_and_lists_of_a_safety_suite_come_into_the_pod() -> None:
@@ -264,7 +264,7 @@ def test_the_key_classifier_and_lists_of_a_safety_suite_come_into_the_pod() -> N
     job = eval_job(suites=suites, gates=[], target={"uri": "pvc://models/bot"}, report={"uri": "pvc://reports/x"})
     (workload,) = plan(job, Observed(), NOW).ensure
     assert [(each.name, each.key) for each in workload.keys] == [("judge", "token")]
-    assert claims_in(workload.config) == ("asked", "classifiers", "harmful", "models", "reports", "words")
+    assert claims_of(workload) == ("asked", "classifiers", "harmful", "models", "reports", "words")
 
 
 def test_an_evaluation_of_a_failed_job_says_why() -> None:

@@ -19,6 +19,7 @@ def template_of(serve: ModelServe, model: PublishedModel, adapters: Sequence[Ser
         model=model,
         adapters=tuple(adapters),
         engine=spec.engine,
+        prompt=spec.prompt,
         resources=spec.resources,
         pod_template=spec.pod_template,
         secret_refs=spec.secret_refs,

@@ -4,6 +4,8 @@ import hashlib
 
 from tunesmith_api.contract import GatewayRun, RunIdentity
 from tunesmith_api.resources import ModelServe
+from tunesmith_api.serving import sticky
+from tunesmith_api.serving.revision import Revision
 from tunesmith_api.traffic import GatewayPolicy, GatewayReport, Routes, Upstream
 from tunesmith_operator.planner.serving.shares import Shares
 from tunesmith_operator.planner.types import Front, Observed, ObservedWorkload, Workload
@@ -11,6 +13,8 @@ from tunesmith_operator.planner.types import Front, Observed, ObservedWorkload, 
 # In a cluster, where each pod has an address of its own. On one machine the gateway has the resource's port.
 GATEWAY_PORT = 8080
 ENGINE_PORT = 8000
+# From SIGTERM to SIGKILL, for answers that are under way.
+GRACE_SECONDS = 60
 
 
 def gateway_name(serve: ModelServe) -> str:
@@ -43,7 +47,9 @@ def engine_port(serve: ModelServe, observed: Observed) -> int:
     return 0 if has_gateway(serve) else serve.spec.port
 
 
-def routes(serve: ModelServe, stable: int | None, canary: int | None, shares: Shares, observed: Observed) -> Routes:
+def routes(
+    serve: ModelServe, stable: Revision | None, canary: Revision | None, shares: Shares, observed: Observed
+) -> Routes:
     """Return where gateways send requests. A new revision of which nothing answers gets none."""
     policy = {name: getattr(serve.spec, name) for name in GatewayPolicy.model_fields}
     weight = shares.weight
@@ -57,19 +63,21 @@ def routes(serve: ModelServe, stable: int | None, canary: int | None, shares: Sh
         upstreams.append(alone.model_copy(update={"url": None}) if asleep else alone)
     if canary is not None and weight:
         upstreams.append(_upstream(serve, canary, weight, observed))
-    wanted = Routes(**policy, upstreams=tuple(upstreams))
+    shared = sticky.Traffic(sticky=serve.spec.traffic.sticky)
+    wanted = Routes(**policy, traffic=shared, gateways=serve.spec.traffic.replicas, upstreams=tuple(upstreams))
     text = wanted.model_dump_json(exclude={"generation"})
     # The same routes have the same number, whoever counts.
     return wanted.model_copy(update={"generation": 1 + int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)})
 
 
-def _upstream(serve: ModelServe, number: int, weight: int, observed: Observed) -> Upstream:
-    seen = observed.workloads.get(revision_name(serve, number))
-    return Upstream(revision=number, url=seen.url if seen and seen.ready else None, weight=weight)
+def _upstream(serve: ModelServe, revision: Revision, weight: int, observed: Observed) -> Upstream:
+    seen = observed.workloads.get(revision_name(serve, revision.number))
+    url = seen.url if seen and seen.ready else None
+    return Upstream(revision=revision.number, url=url, weight=weight, prompt=revision.template.prompt)
 
 
-def _answers(serve: ModelServe, number: int, observed: Observed) -> bool:
-    seen = observed.workloads.get(revision_name(serve, number))
+def _answers(serve: ModelServe, revision: Revision, observed: Observed) -> bool:
+    seen = observed.workloads.get(revision_name(serve, revision.number))
     return seen is not None and seen.ready
 
 
@@ -83,7 +91,8 @@ def gateway(serve: ModelServe, wanted: Routes, observed: Observed) -> Workload:
         resources=traffic.resources,
         replicas=traffic.replicas,
         pod_template=traffic.pod_template,
-        config=GatewayRun(run=identity(serve, 1), port=port),
+        secrets=tuple(each.name for each in serve.spec.secret_refs) if wanted.capture else (),
+        config=GatewayRun(run=identity(serve, 1), port=port, grace_seconds=GRACE_SECONDS),
         routes=wanted,
     )
 
