@@ -1,13 +1,16 @@
 """Stands in for the runtime in tests of the operator: reports as a run does, and does what $STANDIN says.
 
-$STANDIN is JSON: `seconds` that the run takes, `exit` code to end with, `memory` in MiB to use up, `failure` to report,
-a file that it `writes`, and the value `f1` of its metric.
+$STANDIN is JSON: `seconds` that the run takes, or that a server takes for an answer; `exit` code to end with, `memory`
+in MiB to use up, `failure` to report, a file that it `writes`, the value `f1` of its metric; of a server whether it is
+`deaf` (never ready), and of how many requests one fails (`failing`).
 """
 
 import http.server
+import itertools
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from tunesmith_api.contract import (
     CONFIG_VARIABLE,
     EvaluateResult,
     EvaluateRun,
+    GatewayRun,
+    RunConfig,
     RunFailure,
     ServeRun,
     TrainResult,
@@ -43,7 +48,7 @@ def main() -> int:
         return carry_out(config, wanted, reporter)
 
 
-def carry_out(config: TrainRun | EvaluateRun | ServeRun, wanted: dict[str, Any], reporter: ProgressReporter) -> int:
+def carry_out(config: RunConfig, wanted: dict[str, Any], reporter: ProgressReporter) -> int:
     print(f"attempt {config.run.attempt} of {config.run.name}", flush=True)
     if megabytes := wanted.get("memory"):
         used = bytearray(os.urandom(1 << 20)) * megabytes
@@ -67,7 +72,9 @@ def carry_out(config: TrainRun | EvaluateRun | ServeRun, wanted: dict[str, Any],
             result = EvaluateResult(results=(metric,), target=config.target, report=report)
             reporter.update(state="Succeeded", result=result)
         case ServeRun():
-            serve(config)
+            serve(config, wanted)
+        case GatewayRun():
+            raise NotImplementedError("tests have the gateway itself")
     return 0
 
 
@@ -81,22 +88,53 @@ def train(config: TrainRun, seconds: float, reporter: ProgressReporter) -> None:
     reporter.update(state="Succeeded", stage="", result=TrainResult(model=model))
 
 
-def serve(config: ServeRun) -> None:
+def serve(config: ServeRun, wanted: dict[str, Any]) -> None:
+    seconds, failing = float(wanted.get("seconds", 0)), int(wanted.get("failing", 0))
+    count = itertools.count(1)
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.answer({"status": "ok"})
+            self.answer(200, {"status": "ok"})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.answer({"model": body["model"], "choices": [{"message": {"content": "fine"}}]})
+            choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+            if failing and next(count) % failing == 0:
+                self.answer(500, {"error": {"message": "something broke"}})
+            elif body.get("stream"):
+                self.stream([choice | {"delta": {"content": word}} for word in ("fi", "ne")])
+            else:
+                time.sleep(seconds)
+                choice["message"] = {"role": "assistant", "content": "fine"}
+                self.answer(200, {"model": body["model"], "choices": [choice]})
 
-        def answer(self, body: dict[str, Any]) -> None:
+        def stream(self, choices: list[dict[str, Any]]) -> None:
             self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            for choice in choices:
+                time.sleep(seconds / len(choices))
+                self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+            self.wfile.write(b"data: [DONE]\n\n")
+
+        def answer(self, status: int, body: dict[str, Any]) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(json.dumps(body).encode())
 
-    Path(os.environ["TUNESMITH_READY"]).touch()
-    http.server.ThreadingHTTPServer((os.environ["TUNESMITH_HOST"], config.port), Handler).serve_forever()
+    class Server(http.server.ThreadingHTTPServer):
+        daemon_threads = False  # what is under way is finished
+
+        def stop(self) -> bool:
+            threading.Thread(target=self.shutdown).start()
+            return True
+
+    if not wanted.get("deaf"):
+        Path(os.environ["TUNESMITH_READY"]).touch()
+    with Server((os.environ["TUNESMITH_HOST"], config.port), Handler) as server:
+        with process.finishing(server.stop, config.grace_seconds):
+            server.serve_forever()
 
 
 if __name__ == "__main__":
