@@ -132,9 +132,9 @@ def serve(config: ServeRun, wanted: dict[str, Any]) -> None:
 
     if not wanted.get("deaf"):
         Path(os.environ["TUNESMITH_READY"]).touch()
-    with Server((os.environ["TUNESMITH_HOST"], config.port), Handler) as server:
-        with process.finishing(server.stop, config.grace_seconds):
-            server.serve_forever()
+    address = (os.environ["TUNESMITH_HOST"], config.port)
+    with Server(address, Handler) as server, process.finishing(server.stop, config.grace_seconds):
+        server.serve_forever()
 
 
 if __name__ == "__main__":
