@@ -37,6 +37,11 @@ class View:
     first: bool
 
     @property
+    def answering(self) -> str:
+        """How many of them do, in words."""
+        return f"{min(self.ready, self.needed)} of {self.needed} pods answer"
+
+    @property
     def ready(self) -> int:
         """How many of its pods answer."""
         return self.workload.ready_replicas if self.workload and self.workload.ready else 0
@@ -95,7 +100,7 @@ def follow(
             if view.settled and view.ready >= view.needed and view.cleared:
                 done = Situation("working", c.ROLLING_OUT, f"revision {number} has taken over")
                 return Course(rollout, done, over=True)
-            return _going(rollout, f"revision {number} takes over: {view.ready} of {view.needed} pods answer")
+            return _going(rollout, f"revision {number} takes over: {view.answering}")
 
 
 def _starting(serve: ModelServe, rollout: RolloutStatus, view: View, now: datetime) -> Course:
@@ -207,10 +212,7 @@ def _entered(rollout: RolloutStatus, stage: Stage, step: int, now: datetime) -> 
 
 def _towards(serve: ModelServe, rollout: RolloutStatus, view: View) -> str:
     weight = _step(serve, rollout).weight
-    return (
-        f"revision {rollout.revision}, step {rollout.step} of {len(steps_of(serve))}: to {weight}%, "
-        f"{view.ready} of {view.needed} pods answer"
-    )
+    return f"revision {rollout.revision}, step {rollout.step} of {len(steps_of(serve))}: to {weight}%, {view.answering}"
 
 
 def _going(rollout: RolloutStatus, message: str) -> Course:

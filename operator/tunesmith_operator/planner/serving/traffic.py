@@ -127,9 +127,8 @@ def front(serve: ModelServe, stable: int | None, canary: int | None, shares: Sha
 
 def address(serve: ModelServe, behind: ObservedWorkload | None, observed: Observed) -> str | None:
     """Return where clients find the ModelServe, when it answers."""
-    if observed.address is not None:
-        return observed.address
     if has_gateway(serve):
-        seen = observed.workloads.get(gateway_name(serve))
-        return seen.url if seen and seen.ready else None
-    return behind.url if behind else None
+        behind = observed.workloads.get(gateway_name(serve))
+    if behind is None or not behind.ready:
+        return None
+    return observed.address or behind.url
