@@ -9,6 +9,7 @@ from tunesmith_api.finetunejob import PublishedModel, SecretRefs
 from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.references import ModelReference
+from tunesmith_api.traffic import GatewayPolicy
 
 ServePhase = Literal["Pending", "Progressing", "Ready", "Failed"]
 
@@ -29,7 +30,7 @@ class Requirement(ApiModel):
     )
 
 
-class ModelServeSpec(ApiModel):
+class ModelServeSpec(GatewayPolicy):
     """The desired endpoint."""
 
     model: ModelReference = Field(description="Model to serve.")

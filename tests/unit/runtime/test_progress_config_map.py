@@ -193,11 +193,7 @@ def test_processes_that_share_a_config_map_write_keys_of_their_own(
     monkeypatch.setenv("TUNESMITH_PROGRESS", str(tmp_path / "progress.json"))
     monkeypatch.setenv("TUNESMITH_PROGRESS_CONFIG_MAP", "bot-a1-progress")
     monkeypatch.setenv("TUNESMITH_PROGRESS_KEY", "bot-gateway-7f.json")
-    monkeypatch.setattr(
-        "tunesmith_runtime.kubernetes_progress.ConfigMapMirror.__init__.__kwdefaults__",
-        {**(ConfigMapMirror.__init__.__kwdefaults__ or {}), "account": account, "interval": 60.0},
-    )
-    with ConfigMapMirror.from_environment() as mirror:
+    with ConfigMapMirror.from_environment(account=account, interval=60) as mirror:
         assert mirror is not None
         reporter.update(stage="serving")
         mirror.hurry()  # rather than in a minute
