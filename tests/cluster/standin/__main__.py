@@ -16,6 +16,7 @@ from tunesmith_api.contract import (
     CONFIG_VARIABLE,
     EvaluateResult,
     EvaluateRun,
+    RunConfig,
     RunFailure,
     ServeRun,
     TrainResult,
@@ -43,7 +44,7 @@ def main() -> int:
         return carry_out(config, wanted, reporter)
 
 
-def carry_out(config: TrainRun | EvaluateRun | ServeRun, wanted: dict[str, Any], reporter: ProgressReporter) -> int:
+def carry_out(config: RunConfig, wanted: dict[str, Any], reporter: ProgressReporter) -> int:
     print(f"attempt {config.run.attempt} of {config.run.name}", flush=True)
     if megabytes := wanted.get("memory"):
         used = bytearray(os.urandom(1 << 20)) * megabytes

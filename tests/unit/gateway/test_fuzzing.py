@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -71,7 +72,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @SCHEMA.parametrize()
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-def test_every_endpoint_answers_as_it_says(case: schemathesis.Case, url: str) -> None:
+def test_every_endpoint_answers_as_it_says(case: schemathesis.Case[Any], url: str) -> None:
     case.call_and_validate(base_url=url, checks=CHECKS)
 
 

@@ -116,6 +116,7 @@ async def serve(
         parts.ending = True
         _mark_ready(False)
         await asyncio.sleep(config.drain_seconds)
+        parts.router.end()
         server.should_exit = True
         await serving
         await parts.records.close()
@@ -152,7 +153,7 @@ async def assembled(
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(open_session())
         forwarder = Forwarder(session, router, traffic, metrics)
-        shadows = Shadows(forwarder, metrics)
+        shadows = Shadows(forwarder, metrics, traffic)
         stack.push_async_callback(shadows.close)
         traces = tracing.from_environment(f"tunesmith-gateway-{config.run.name}")
         stack.callback(traces.close)
