@@ -109,6 +109,7 @@ async def serve(
                 timeout_graceful_shutdown=max(1, int(seconds_left - _CLOSING_SECONDS)),
             )
         )
+        server.over = asyncio.Event()
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         announcing = asyncio.create_task(_announce(parts, reporter, listener.getsockname()[1]))
         await end.wait()
@@ -117,7 +118,7 @@ async def serve(
         _mark_ready(False)
         await asyncio.sleep(config.drain_seconds)
         parts.router.end()
-        server.should_exit = True
+        server.over.set()
         await serving
         await parts.records.close()
 
@@ -180,6 +181,13 @@ def _sources(router: Router, keys: Keys) -> Iterator[Coroutine[Any, Any, None]]:
 
 class _Server(uvicorn.Server):
     """uvicorn, but for signals: SIGTERM belongs to the process, which may have more to finish."""
+
+    over: asyncio.Event
+
+    async def main_loop(self) -> None:
+        """Serve until it is over."""
+        await self.on_tick(0)
+        await self.over.wait()
 
     @contextmanager
     def capture_signals(self) -> Any:
