@@ -18,7 +18,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo programs test cluster-up cluster-down test-cluster images check format generate bench
-.PHONY: bench-operator bench-recovery bench-eval docs
+.PHONY: bench-operator bench-recovery bench-eval bench-serve docs
 .PHONY: lock clean
 
 help: ## List the targets.
@@ -98,6 +98,9 @@ bench-recovery: setup programs ## Measure how long training stands still after a
 bench-eval: setup ## Measure what paired tests find, and how fast suites run beside lm-eval: $$BENCH_SAMPLES samples.
 	$(BIN)/python -m tests.bench.significance
 	$(BIN)/python -m tests.bench.evaluation
+
+bench-serve: setup ## Measure what the gateway costs: an engine alone, through it, and through it with all features.
+	$(BIN)/python -m tests.bench.serving
 
 docs: setup ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

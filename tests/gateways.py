@@ -132,11 +132,12 @@ class Gateway:
     end: End
     serving: asyncio.Task[None]
 
-    def route(self, *upstreams: dict[str, Any], **policy: Any) -> None:
-        """Write other routes."""
+    def route(self, *upstreams: dict[str, Any], **policy: Any) -> int:
+        """Write other routes; return their generation."""
         path = self.folder / "routes.json"
         generation = json.loads(path.read_text())["generation"] + 1 if path.exists() else 1
         write(path, json.dumps({"version": 1, "generation": generation, "upstreams": upstreams, **policy}))
+        return int(generation)
 
     async def ask(
         self, body: Any = None, *, key: str | None = None, path: str = "/v1/chat/completions", **headers: str
@@ -168,9 +169,8 @@ class Gateway:
 
     async def takes_up(self, *upstreams: dict[str, Any], **policy: Any) -> None:
         """Write other routes and wait until they are taken up."""
-        before = self.report.generation
-        self.route(*upstreams, **policy)
-        await eventually(lambda: self.report.generation > before, self.serving)
+        generation = self.route(*upstreams, **policy)
+        await eventually(lambda: self.report.generation == generation, self.serving)
 
     async def raw(self, request: bytes) -> bytes:
         """Send bytes over a connection of their own; return all that comes back."""

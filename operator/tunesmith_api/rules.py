@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
+from tunesmith_api.serving.sticky import HEADER_NEEDED
 from tunesmith_api.suites import EvalSuite, Suite
 from tunesmith_api.tuning import ONE_DOMAIN
 
@@ -124,5 +125,8 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
         ),
         *_immutable("EvalJob"),
     ),
-    "ModelServe": (_exactly_one("spec.model", "fineTuneJob", "uri"),),
+    "ModelServe": (
+        _exactly_one("spec.model", "fineTuneJob", "uri"),
+        Rule("spec.traffic.sticky", "(self.by == 'header') == has(self.header)", HEADER_NEEDED),
+    ),
 }

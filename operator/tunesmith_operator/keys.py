@@ -49,14 +49,14 @@ def new_key(name: str, scopes: Sequence[str], expires: str | None, limits: Limit
         )
     except ValidationError:
         raise KeyRefusedError(
-            f"{name}: a key's name has up to 63 letters, digits, dots, dashes and underscores, and begins and ends with "
-            "a letter or digit"
+            f"{name}: a key's name has up to 63 letters, digits, dots, dashes and underscores, and its ends are "
+            "letters or digits"
         ) from None
     return NewKey(secret, entry)
 
 
 def expires_at(text: str, now: datetime) -> datetime:
-    """Return when a key expires: after 12h, 90d or 8w, or at a time such as 2027-01-31. Raises KeyRefusedError."""
+    """Return when a key expires: in 12h, 90d or 8w, or on a day such as 2027-01-31. Raises KeyRefusedError."""
     if span := _SPAN.fullmatch(text):
         return (now + int(span[1]) * _UNITS[span[2]]).replace(microsecond=0)
     try:

@@ -69,6 +69,10 @@ def _gated(*gates: Object, **changes: Any) -> Object:
     return {"gates": list(gates), **changes}
 
 
+def _sticky(**sticky: Any) -> Object:
+    return {"traffic": {"sticky": sticky}}
+
+
 HELD_OUT = {"uri": "pvc://data/heldout.jsonl", "format": "messages"}
 GOLDEN = {"uri": "pvc://data/heldout.jsonl"}
 PROSE = {"uri": "pvc://data/prose.jsonl"}
@@ -280,5 +284,17 @@ EXAMPLES: tuple[Examples, ...] = (
         "spec.model",
         taken=({"model": BY_JOB}, {"model": BY_URI}),
         refused=({"model": {}}, {"model": BY_JOB | BY_URI}),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.traffic.sticky",
+        "sticky.header names the header for by: header; set both, or drop header",
+        "spec.traffic.sticky",
+        taken=(
+            _sticky(by="user"),
+            _sticky(by="key"),
+            _sticky(by="header", header="x-team"),
+        ),
+        refused=(_sticky(by="header"), _sticky(by="user", header="x-team")),
     ),
 )

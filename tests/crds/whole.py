@@ -450,6 +450,13 @@ _MODEL_SERVE: Object = RUN | {
     "requires": [{"evalJob": "bot-eval"}],
     "port": 9000,
     "replicas": 2,
+    "auth": {"apiKeysSecretRef": {"name": "bot-keys"}},
+    "limits": {"requestsPerMinute": 60, "tokensPerMinute": 10_000, "maxConcurrentRequests": 4},
+    "requests": {"maxBytes": 2_000_000, "bodyTimeoutSeconds": 20, "timeoutSeconds": 300},
+    "hold": {"maxRequests": 100, "timeoutSeconds": 120},
+    "traffic": {"sticky": {"by": "header", "header": "x-team"}},
+    "capture": {"uri": "pvc://data/traffic", "sample": 0.5, "redactPii": True, "format": "parquet"},
+    "logContents": True,
 }
 _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 

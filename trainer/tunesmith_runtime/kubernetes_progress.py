@@ -61,11 +61,15 @@ class ConfigMapMirror:
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     @classmethod
-    def from_environment(cls) -> "AbstractContextManager[ConfigMapMirror | None]":
+    def from_environment(
+        cls, account: Path = SERVICE_ACCOUNT, interval: float = INTERVAL_SECONDS
+    ) -> "AbstractContextManager[ConfigMapMirror | None]":
         """Return a mirror of $TUNESMITH_PROGRESS to $TUNESMITH_PROGRESS_CONFIG_MAP, or nothing when that is not set."""
         name = os.environ.get(PROGRESS_CONFIG_MAP_VARIABLE)
+        if not name:
+            return nullcontext()
         key = os.environ.get(PROGRESS_KEY_VARIABLE) or PROGRESS_KEY
-        return cls(Path(os.environ[PROGRESS_VARIABLE]), name, key=key) if name else nullcontext()
+        return cls(Path(os.environ[PROGRESS_VARIABLE]), name, key=key, account=account, interval=interval)
 
     def __enter__(self) -> "ConfigMapMirror":
         self._thread.start()

@@ -21,81 +21,74 @@ def code(answer: bytes) -> str:
     return found
 
 
-async def refused(folder: Path, request: bytes, **policy: object) -> tuple[int, str]:
-    """Send a request; return the status and the code of its refusal, having seen that others are answered."""
-    async with engine() as stable, gateway(folder, upstream(1, stable), **policy) as served:
-        answer = await served.raw(request)
+WRONG_REQUESTS: list[tuple[bytes, tuple[int, str]]] = [
+    (b"nonsense\r\n\r\n", (400, "invalid_http")),
+    (HEAD + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}", (400, "invalid_http")),
+    (HEAD + b"content-length: x\r\n\r\n{}", (400, "invalid_http")),
+    (HEAD + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}", (400, "invalid_http")),
+    (HEAD + b"host: other\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}", (400, "repeated_header")),
+    (HEAD + b"content-type: text/html\r\ncontent-length: 2\r\n\r\n{}", (400, "repeated_header")),
+    (HEAD + b"x-filler: " + b"x" * 70_000, (431, "headers_too_large")),
+    (HEAD + b"content-length: 99999999\r\n\r\n", (413, "request_too_large")),
+    (HEAD + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}", (415, "unsupported_encoding")),
+    (
+        b"POST /v1/completions HTTP/1.1\r\nhost: bot\r\ncontent-length: 2\r\n\r\n{}",
+        (415, "unsupported_media_type"),
+    ),
+    (
+        b"POST /v1/chat/completions?stream=1 HTTP/1.1\r\nhost: bot\r\nconnection: close\r\n\r\n",
+        (400, "unexpected_query"),
+    ),
+    (b"GET /v1/chat/completions HTTP/1.1\r\nhost: bot\r\nconnection: close\r\n\r\n", (405, "method_not_allowed")),
+    (b"GET /v1/engines HTTP/1.1\r\nhost: bot\r\nconnection: close\r\n\r\n", (404, "unknown_path")),
+    (b"GET /v1/../metrics HTTP/1.1\r\nhost: bot\r\nconnection: close\r\n\r\n", (404, "unknown_path")),
+]
+
+
+@story
+async def test_a_wrong_request_is_refused(folder: Path) -> None:
+    async with engine() as stable, gateway(folder, upstream(1, stable)) as served:
+        for request, expected in WRONG_REQUESTS:
+            answer = await served.raw(request)
+            assert (status(answer), code(answer)) == expected, request[:200]
+        assert not stable.bodies
         assert (await served.ask()).status == 200
-        assert len(stable.bodies) == 1
-        return status(answer), code(answer)
 
 
-@pytest.mark.parametrize(
-    ("request_", "expected"),
-    [
-        (b"nonsense\r\n\r\n", (400, "invalid_http")),
-        (HEAD + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}", (400, "invalid_http")),
-        (HEAD + b"content-length: x\r\n\r\n{}", (400, "invalid_http")),
-        (HEAD + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}", (400, "invalid_http")),
-        (HEAD + b"host: other\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}", (400, "repeated_header")),
-        (HEAD + b"content-type: text/html\r\ncontent-length: 2\r\n\r\n{}", (400, "repeated_header")),
-        (HEAD + b"x-filler: " + b"x" * 70_000, (431, "headers_too_large")),
-        (HEAD + b"content-length: 99999999\r\n\r\n", (413, "request_too_large")),
-        (HEAD + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}", (415, "unsupported_encoding")),
-        (
-            b"POST /v1/completions HTTP/1.1\r\nhost: bot\r\ncontent-length: 2\r\n\r\n{}",
-            (415, "unsupported_media_type"),
-        ),
-        (
-            b"POST /v1/chat/completions?stream=1 HTTP/1.1\r\nhost: bot\r\nconnection: close\r\n\r\n",
-            (400, "unexpected_query"),
-        ),
-        (b"GET /v1/chat/completions HTTP/1.1\r\nhost: bot\r\nconnection: close\r\n\r\n", (405, "method_not_allowed")),
-        (b"GET /v1/engines HTTP/1.1\r\nhost: bot\r\nconnection: close\r\n\r\n", (404, "unknown_path")),
-        (b"GET /v1/../metrics HTTP/1.1\r\nhost: bot\r\nconnection: close\r\n\r\n", (404, "unknown_path")),
-    ],
-)
-def test_a_wrong_request_is_refused(folder: Path, request_: bytes, expected: tuple[int, str]) -> None:
-    assert asyncio.run(refused(folder, request_)) == expected
+WRONG_BODIES: list[tuple[bytes, str, str]] = [
+    (b"", "invalid_json", "the body is no JSON: Expecting value"),
+    (b"[]", "invalid_json", "the body must be a JSON object"),
+    (b'{"model": "bot"', "invalid_json", "the body is no JSON: Expecting ',' delimiter"),
+    (b'{"model": "\xff"}', "invalid_utf8", "the body is no UTF-8: byte 11 of it cannot be"),
+    (b'{"model": "a", "model": "b"}', "invalid_json", "an object has the field 'model' twice"),
+    (b'{"model": NaN}', "invalid_json", "NaN is no number of JSON"),
+    (b"[" * 100_000, "invalid_json", "nested too deeply"),
+    (b'{"n": ' + b"9" * 5000 + b"}", "invalid_json", "the body is no JSON"),
+    (b'{"model": "bot"}', "invalid_request", "messages: Field required"),
+    (b'{"messages": [{"role": "user"}]}', "invalid_request", "model: Field required"),
+    (b'{"model": "bot", "messages": []}', "invalid_request", "messages: List should have at least 1 item"),
+    (b'{"model": "bot", "messages": ["Hi"]}', "invalid_request", "messages.0: Input should be a valid dict"),
+    (
+        b'{"model": "bot", "messages": [{"role": "user"}], "stream": 1}',
+        "invalid_request",
+        "stream: Input should be a valid boolean",
+    ),
+    (
+        b'{"model": "bot", "messages": [{"role": "user"}], "max_tokens": -1}',
+        "invalid_request",
+        "max_tokens: Input should be greater than or equal to 0",
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("body", "expected", "words"),
-    [
-        (b"", "invalid_json", "the body is no JSON: Expecting value"),
-        (b"[]", "invalid_json", "the body must be a JSON object"),
-        (b'{"model": "bot"', "invalid_json", "the body is no JSON: Expecting ',' delimiter"),
-        (b'{"model": "\xff"}', "invalid_utf8", "the body is no UTF-8: byte 11 of it cannot be"),
-        (b'{"model": "a", "model": "b"}', "invalid_json", "an object has the field 'model' twice"),
-        (b'{"model": NaN}', "invalid_json", "NaN is no number of JSON"),
-        (b"[" * 100_000, "invalid_json", "nested too deeply"),
-        (b'{"n": ' + b"9" * 5000 + b"}", "invalid_json", "the body is no JSON"),
-        (b'{"model": "bot"}', "invalid_request", "messages: Field required"),
-        (b'{"messages": [{"role": "user"}]}', "invalid_request", "model: Field required"),
-        (b'{"model": "bot", "messages": []}', "invalid_request", "messages: List should have at least 1 item"),
-        (b'{"model": "bot", "messages": ["Hi"]}', "invalid_request", "messages.0: Input should be a valid dict"),
-        (
-            b'{"model": "bot", "messages": [{"role": "user"}], "stream": 1}',
-            "invalid_request",
-            "stream: Input should be a valid boolean",
-        ),
-        (
-            b'{"model": "bot", "messages": [{"role": "user"}], "max_tokens": -1}',
-            "invalid_request",
-            "max_tokens: Input should be greater than or equal to 0",
-        ),
-    ],
-)
-def test_a_wrong_body_is_refused_in_words(folder: Path, body: bytes, expected: str, words: str) -> None:
-    async def ask() -> tuple[int, bytes]:
-        async with engine() as stable, gateway(folder, upstream(1, stable)) as served:
+@story
+async def test_a_wrong_body_is_refused_in_words(folder: Path) -> None:
+    async with engine() as stable, gateway(folder, upstream(1, stable)) as served:
+        for body, expected, words in WRONG_BODIES:
             answer = await served.raw(HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-            assert not stable.bodies
-            return status(answer), answer
-
-    given, answer = asyncio.run(ask())
-    assert (given, code(answer)) == (400, expected)
-    assert words in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
+            assert (status(answer), code(answer)) == (400, expected), body[:200]
+            assert words in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
+        assert not stable.bodies
 
 
 @story

@@ -69,6 +69,8 @@ async def test_a_shadow_gets_copies_and_nobody_waits_for_it(folder: Path, capsys
         while 'shadow_requests_total{outcome="answered"} 16.0' not in exposed:
             exposed = (await served.get("/metrics")).body.decode()
         assert 'shadow_requests_total{outcome="dropped"} 4.0' in exposed
+        await eventually(lambda: served.traffic(2).requests == 16)
+        assert served.traffic(2).errors == 0
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         said = [line for line in lines if line["message"] == "shadow"]
         assert len(said) == 16

@@ -108,6 +108,16 @@ async def test_open_streams_are_finished_when_the_gateway_is_told_to_end(folder:
 
 
 @story
+async def test_who_waits_is_sent_elsewhere_when_the_gateway_ends(folder: Path) -> None:
+    async with gateway(folder, upstream(1, None)) as served:
+        asked = asyncio.create_task(served.ask())
+        await eventually(lambda: served.waiting == 1)
+        served.end.ask()
+        answer = await asked
+        assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "ending", "1")
+
+
+@story
 async def test_an_answer_that_is_large_goes_through_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunesmith_runtime.serve.gateway.forwarding.WHOLE_BYTES", 10)
     async with engine() as stable, gateway(folder, upstream(1, stable)) as served:

@@ -25,6 +25,7 @@ class ApiServer:
     refusals: list[int] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> int:
         """Take a request; return the status code of its answer."""
@@ -33,7 +34,9 @@ class ApiServer:
             return self.refusals.pop(0)
         assert path == PATH
         assert headers["Content-Type"] == "application/merge-patch+json"
-        self.stages.append(json.loads(json.loads(body)["data"]["progress.json"])["stage"])
+        ((key, document),) = json.loads(body)["data"].items()
+        self.keys.append(key)
+        self.stages.append(json.loads(document)["stage"])
         return 200
 
 
@@ -182,3 +185,17 @@ def test_outside_of_a_cluster_there_is_no_config_map(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("TUNESMITH_PROGRESS_CONFIG_MAP", raising=False)
     with ConfigMapMirror.from_environment() as nothing:
         assert nothing is None
+
+
+def test_processes_that_share_a_config_map_write_keys_of_their_own(
+    server: ApiServer, account: Path, reporter: ProgressReporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESMITH_PROGRESS", str(tmp_path / "progress.json"))
+    monkeypatch.setenv("TUNESMITH_PROGRESS_CONFIG_MAP", "bot-a1-progress")
+    monkeypatch.setenv("TUNESMITH_PROGRESS_KEY", "bot-gateway-7f.json")
+    with ConfigMapMirror.from_environment(account=account, interval=60) as mirror:
+        assert mirror is not None
+        reporter.update(stage="serving")
+        mirror.hurry()  # rather than in a minute
+        until(lambda: server.stages == ["serving"])
+    assert server.keys == ["bot-gateway-7f.json"]

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import random
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ from tunesmith_runtime.serve.gateway.logs import Say, say
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 REQUEST_SECONDS = 10.0
-# The API server ends a watch after so long; it then goes on where it was.
-WATCH_SECONDS = 300
+# The API server ends a watch after so long; then all is read again, with new credentials.
+WATCH_SECONDS = 60
 
 
 class GoneError(Exception):
@@ -41,20 +43,23 @@ class WatchedRoutes:
 
     async def follow(self) -> None:
         """Read, watch, and begin again when the watch has lost its place."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = 0.0
         while True:
+            began = time.monotonic()
             try:
                 async with self._session() as session:
-                    version = await self._read(session)
-                    pause = FIRST_PAUSE_SECONDS
-                    while True:
-                        version = await self._watch(session, version)
+                    await self._watch(session, await self._read(session))
             except GoneError:
-                continue
+                pass
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError) as error:
                 self._complain(error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            lasted = time.monotonic() - began
+            pause = (
+                min(2 * pause, LONGEST_PAUSE_SECONDS)
+                if pause and lasted < LONGEST_PAUSE_SECONDS
+                else FIRST_PAUSE_SECONDS
+            )
+            await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - so that not all come at once
 
     def _session(self) -> aiohttp.ClientSession:
         # The credentials are read each time: Kubernetes renews them.
@@ -76,12 +81,11 @@ class WatchedRoutes:
             self._say(f"there is no ConfigMap {self._name} with routes yet; waiting for it")
         return str(found["metadata"]["resourceVersion"])
 
-    async def _watch(self, session: aiohttp.ClientSession, version: str) -> str:
-        """Take each change until the API server ends the watch; return the version to go on from."""
+    async def _watch(self, session: aiohttp.ClientSession, version: str) -> None:
+        """Take each change until the API server ends the watch."""
         selected = self._selected() | {
             "watch": "1",
             "resourceVersion": version,
-            "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         timeout = aiohttp.ClientTimeout(
@@ -97,12 +101,10 @@ class WatchedRoutes:
                     if changed.get("code") == 410:
                         raise GoneError
                     raise ValueError(str(changed.get("message")))
-                version = str(changed["metadata"]["resourceVersion"])
                 if event["type"] == "DELETED":
                     self._say(f"the ConfigMap {self._name} with the routes has been deleted; going on by the last ones")
-                elif event["type"] != "BOOKMARK":
+                else:
                     self._take_from(changed)
-        return version
 
     def _take_from(self, config_map: Any) -> None:
         document = (config_map.get("data") or {}).get(ROUTES_KEY)

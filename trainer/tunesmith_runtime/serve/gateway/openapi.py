@@ -1,6 +1,7 @@
 """The gateway's OpenAPI document."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -8,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from tunesmith_runtime.serve.gateway.shapes import ChatRequest, CompletionRequest, EmbeddingRequest, Feedback
 
-_BODIES = {
+_BODIES: Mapping[str, tuple[type[BaseModel], str]] = {
     "/v1/chat/completions": (ChatRequest, "The assistant's next turn, whole or streamed."),
     "/v1/completions": (CompletionRequest, "How a text goes on, whole or streamed."),
     "/v1/embeddings": (EmbeddingRequest, "Texts as vectors."),
@@ -41,7 +42,7 @@ _REFUSALS = {
 
 def document(model: str) -> bytes:
     """Return it in JSON."""
-    shapes: list[type[BaseModel]] = [shape for shape, _ in _BODIES.values()]
+    shapes = [shape for shape, _ in _BODIES.values()]
     _, schemas = models_json_schema(
         [(shape, "validation") for shape in shapes], ref_template="#/components/schemas/{model}"
     )

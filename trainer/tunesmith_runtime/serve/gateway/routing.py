@@ -81,6 +81,7 @@ class Router:
         self._log = log
         self._balance = Balance()
         self._news = asyncio.Event()
+        self._ending = False
 
     def take_up(self, document: bytes) -> None:
         """Go by a document from now on, or say why not."""
@@ -100,10 +101,18 @@ class Router:
             return
         self.routes = routes
         self._changed(routes)
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        self._tell()
         shares = {each.revision: each.weight for each in routes.upstreams}
         self._log("routes taken up", generation=routes.generation, shares=shares)
+
+    def end(self) -> None:
+        """Hold nothing any more: another gateway can."""
+        self._ending = True
+        self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     def required(self) -> Routes:
         """Return the routes. Raises Refusal while there are none."""
@@ -144,6 +153,8 @@ class Router:
         try:
             async with asyncio.timeout(hold.timeout_seconds):
                 while True:
+                    if self._ending:
+                        raise Refusal(503, "ending", "the gateway is about to end; try again", retry_after=1)
                     await self._news_for(chosen.revision if chosen else 0)
                     # A revision that still has a share keeps its requests; those of one that is gone go elsewhere.
                     revision = chosen.revision if chosen else 0

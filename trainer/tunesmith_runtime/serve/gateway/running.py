@@ -109,6 +109,7 @@ async def serve(
                 timeout_graceful_shutdown=max(1, int(seconds_left - _CLOSING_SECONDS)),
             )
         )
+        server.over = asyncio.Event()
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         announcing = asyncio.create_task(_announce(parts, reporter, listener.getsockname()[1]))
         await end.wait()
@@ -116,7 +117,8 @@ async def serve(
         parts.ending = True
         _mark_ready(False)
         await asyncio.sleep(config.drain_seconds)
-        server.should_exit = True
+        parts.router.end()
+        server.over.set()
         await serving
         await parts.records.close()
 
@@ -152,7 +154,7 @@ async def assembled(
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(open_session())
         forwarder = Forwarder(session, router, traffic, metrics)
-        shadows = Shadows(forwarder, metrics)
+        shadows = Shadows(forwarder, metrics, traffic)
         stack.push_async_callback(shadows.close)
         traces = tracing.from_environment(f"tunesmith-gateway-{config.run.name}")
         stack.callback(traces.close)
@@ -179,6 +181,13 @@ def _sources(router: Router, keys: Keys) -> Iterator[Coroutine[Any, Any, None]]:
 
 class _Server(uvicorn.Server):
     """uvicorn, but for signals: SIGTERM belongs to the process, which may have more to finish."""
+
+    over: asyncio.Event
+
+    async def main_loop(self) -> None:
+        """Serve until it is over."""
+        await self.on_tick(0)
+        await self.over.wait()
 
     @contextmanager
     def capture_signals(self) -> Any:

@@ -11,6 +11,7 @@ from tunesmith_runtime.serve.gateway.logs import Say, say
 from tunesmith_runtime.serve.gateway.metrics import Metrics
 from tunesmith_runtime.serve.gateway.routing import Ready
 from tunesmith_runtime.serve.gateway.tally import Tally
+from tunesmith_runtime.serve.gateway.traffic import Traffic
 
 # Copies at once. What comes while so many are under way is not copied: a shadow never makes anybody wait.
 MOST = 16
@@ -22,6 +23,7 @@ class Shadows:
 
     forwarder: Forwarder
     metrics: Metrics
+    traffic: Traffic
     log: Say = say
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -36,12 +38,20 @@ class Shadows:
 
     async def _send(self, request_id: str, parcel: Parcel, ready: Ready, tally: Tally, seconds: float) -> None:
         began = time.monotonic()
-        status, error = None, None
+        status, error, failed = None, None, True
+        counts = self.traffic.of(ready.revision)
+        counts.begin()
         try:
             status = await self.forwarder.copy(parcel, ready, tally, seconds)
+            failed = status >= 500
         except (aiohttp.ClientError, TimeoutError) as failure:
             error = type(failure).__name__
-        self.metrics.shadowed.labels("answered" if status is not None and status < 500 else "failed").inc()
+        except asyncio.CancelledError:
+            failed = False
+            raise
+        finally:
+            counts.end(time.monotonic() - began, failed=failed, whole=status is not None)
+        self.metrics.shadowed.labels("failed" if failed else "answered").inc()
         self.log(
             "shadow",
             id=request_id,

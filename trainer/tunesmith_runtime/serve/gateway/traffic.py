@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from tunesmith_api.traffic import WINDOW_SECONDS, GatewayReport, RevisionTraffic, Routes
 from tunesmith_runtime.serve.gateway.routing import Router
 
+# As many as a report may have.
+MOST_REVISIONS = 16
+
 
 @dataclass
 class _Second:
@@ -89,23 +92,29 @@ class Traffic:
     def go_by(self, routes: Routes) -> None:
         """Count what is routed from here on; forget revisions that are gone and have answered all."""
         self._generation = routes.generation
-        for each in routes.upstreams:
-            self.of(each.revision).routed = 0
-        there = {each.revision for each in routes.upstreams}
+        there = _revisions(routes)
+        for revision in there:
+            self.of(revision).routed = 0
         self._revisions = {
             revision: counts for revision, counts in self._revisions.items() if revision in there or counts.in_flight
         }
 
     def report(self, router: Router) -> GatewayReport:
         """Return what the operator is told."""
-        upstreams = router.routes.upstreams if router.routes else ()
+        revisions = _revisions(router.routes) if router.routes else []
         return GatewayReport(
             generation=self._generation,
             revisions=tuple(
-                self.of(each.revision).traffic(each.revision, router.waiting[each.revision]) for each in upstreams[:16]
+                self.of(revision).traffic(revision, router.waiting[revision]) for revision in revisions[:MOST_REVISIONS]
             ),
             last_request_at=self._last_request_at,
         )
+
+
+def _revisions(routes: Routes) -> list[int]:
+    """Return the revisions that requests go to, and the one that gets copies."""
+    shadow = (routes.shadow,) if routes.shadow else ()
+    return list(dict.fromkeys(each.revision for each in (*routes.upstreams, *shadow)))
 
 
 def _percentile(ordered: list[float], share: float) -> float | None:
