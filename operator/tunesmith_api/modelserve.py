@@ -9,16 +9,9 @@ from tunesmith_api.finetunejob import PublishedModel, SecretRefs
 from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.references import ModelReference
+from tunesmith_api.serving.engine import Engine
 
 ServePhase = Literal["Pending", "Progressing", "Ready", "Failed"]
-
-
-class Engine(ApiModel):
-    """What answers requests."""
-
-    type: Literal["transformers"] = Field(
-        default="transformers", description="transformers: `transformers serve`, for development and small models."
-    )
 
 
 class Requirement(ApiModel):
