@@ -38,6 +38,7 @@ AGAINST_A_RULE = {
     "EvalJob spec.suites[].golden.format enum",
     "EvalJob spec.gates[].metric maxLength",
     "EvalJob spec.gates[].metric pattern",
+    "ModelServe spec.engine.type enum",
 }
 
 
