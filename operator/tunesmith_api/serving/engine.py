@@ -41,7 +41,7 @@ class VllmArgs(ApiModel):
         Field(default=None, description="Type of keys and values, such as auto or fp8.")
     )
     gpu_memory_utilization: float | None = Field(
-        default=None, ge=0.01, le=1, description="Share of each GPU's memory that vLLM takes."
+        default=None, gt=0, le=1, description="Share of each GPU's memory that vLLM takes."
     )
     max_num_seqs: int | None = Field(
         default=None, ge=1, le=65536, description="Answers that are written at the same time."
