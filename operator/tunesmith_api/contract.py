@@ -38,6 +38,8 @@ READY_VARIABLE = "TUNESMITH_READY"
 ADMIN_TOKEN_VARIABLE = "TUNESMITH_ADMIN_TOKEN"  # noqa: S105 - the variable's name
 # A folder that keeps models of hf:// and s3://, for all pods that have it: downloaded once, and checked.
 MODEL_CACHE_VARIABLE = "TUNESMITH_MODEL_CACHE"
+# A folder in which fetching leaves links for servers that are not ours: `model`, and `adapters/NAME` for each adapter.
+MODEL_LINKS_VARIABLE = "TUNESMITH_MODEL_LINKS"
 # A file that a failing run leaves its last sentence in; a pod's backend names the container's termination log.
 TERMINATION_LOG_VARIABLE = "TUNESMITH_TERMINATION_LOG"
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
+from tunesmith_api.serving import engine
 from tunesmith_api.serving.sticky import HEADER_NEEDED
 from tunesmith_api.suites import EvalSuite, Suite
 from tunesmith_api.tuning import ONE_DOMAIN
@@ -128,5 +129,12 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
     "ModelServe": (
         _exactly_one("spec.model", "fineTuneJob", "uri"),
         Rule("spec.traffic.sticky", "(self.by == 'header') == has(self.header)", HEADER_NEEDED),
+        Rule(
+            "spec.engine",
+            "self.type == 'vllm' || (!has(self.args) && (!has(self.extraArgs) || self.extraArgs.size() == 0))",
+            engine.ARGS_OF_VLLM,
+        ),
+        Rule("spec.engine", "self.type == 'custom' || !has(self.custom)", engine.CUSTOM_OF_CUSTOM),
+        Rule("spec.engine", "self.type != 'custom' || has(self.custom)", engine.CUSTOM_NEEDED),
     ),
 }

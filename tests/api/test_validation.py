@@ -47,7 +47,7 @@ def test_an_unknown_field_with_the_nearest_known_one() -> None:
         "spec.training.learning_rate: unknown field; did you mean learningRate?"
     ]
     assert said("ModelServe", {**MODEL_SERVE_SPEC, "engine": {"kind": "x"}}) == [
-        "spec.engine.kind: unknown field; known here: type"
+        "spec.engine.kind: unknown field; known here: args, custom, extraArgs, type"
     ]
 
 

@@ -211,7 +211,7 @@ def test_a_person_takes_a_canary_back_and_shares_of_pods_are_said(
     namespace: Namespace, one_serves: Callable[..., str]
 ) -> None:
     rollout = {"strategy": "canary", "steps": [{"weight": 30, "approval": True}]}
-    spec = {"traffic": {"provider": "replicas"}, "replicas": 2}
+    spec: dict[str, Any] = {"traffic": {"provider": "replicas"}, "replicas": 2}
     one_serves(rollout, **spec)
     namespace.apply(serving(rollout, model="two", **spec))
     eventually(lambda: "waits for `tunesmith promote`" in told(namespace), "step that waits", DEADLINE_SECONDS)

@@ -60,6 +60,8 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
         ["_a", "a b", "a/b", "a::b", "ä"],
     ),
     r"^[a-z]+$": (["en", "de"], ["EN", "e1", "1a"]),
+    r"^[a-z0-9_-]+$": (["a", "fp8", "compressed-tensors", "gptq_marlin"], ["FP8", "a b", "a.b", "ä"]),
+    r"^/[A-Za-z0-9._~/-]*$": (["/", "/health", "/v1/health.json"], ["health", "//a?b", "/a b", "/ä"]),
     rf"^([A-Za-z0-9]+|{_WORD}(\.{_WORD})*:{_WORD})$": (
         ["a", "exactMatch", "pkg.rewards:score", "_a:_b"],
         ["exact-match", "pkg.rewards", ":score", "pkg:", "a b", "pkg..x:y", "7a:b", "ä:b"],

@@ -6,6 +6,7 @@ from typing import Any
 from tests.builders import EVAL_JOB_SPEC, FINE_TUNE_JOB_SPEC, MODEL_SERVE_SPEC, manifest
 from tunesmith_api.base import Kind
 from tunesmith_api.rules import RULES, Rule
+from tunesmith_api.serving.engine import ARGS_OF_VLLM, CUSTOM_NEEDED, CUSTOM_OF_CUSTOM
 from tunesmith_api.suites import Suite
 
 Object = dict[str, Any]
@@ -296,5 +297,37 @@ EXAMPLES: tuple[Examples, ...] = (
             _sticky(by="header", header="x-team"),
         ),
         refused=(_sticky(by="header"), _sticky(by="user", header="x-team")),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.engine",
+        ARGS_OF_VLLM,
+        "spec.engine",
+        taken=(
+            {"engine": {"type": "vllm", "args": {"maxNumSeqs": 8}, "extraArgs": {"max-log-len": "9"}}},
+            {"engine": {"type": "transformers", "extraArgs": {}}},
+            {"engine": {"type": "vllm"}},
+        ),
+        refused=(
+            {"engine": {"args": {}}},
+            {"engine": {"type": "transformers", "extraArgs": {"max-log-len": "9"}}},
+            {"engine": {"type": "custom", "custom": {"image": "a"}, "args": {}}},
+        ),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.engine",
+        CUSTOM_OF_CUSTOM,
+        "spec.engine",
+        taken=({"engine": {"type": "custom", "custom": {"image": "a"}}},),
+        refused=({"engine": {"custom": {"image": "a"}}}, {"engine": {"type": "vllm", "custom": {"image": "a"}}}),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.engine",
+        CUSTOM_NEEDED,
+        "spec.engine",
+        taken=({"engine": {"type": "custom", "custom": {"image": "a"}}}, {"engine": {}}),
+        refused=({"engine": {"type": "custom"}},),
     ),
 )

@@ -39,6 +39,7 @@ AGAINST_A_RULE = {
     "EvalJob spec.gates[].metric maxLength",
     "EvalJob spec.gates[].metric pattern",
     "ModelServe spec.traffic.sticky.by enum",
+    "ModelServe spec.engine.type enum",
 }
 
 

@@ -459,11 +459,46 @@ _MODEL_SERVE: Object = RUN | {
     "logContents": True,
 }
 _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
+_SERVED_BY_VLLM: Object = _MODEL_SERVE | {
+    "engine": {
+        "type": "vllm",
+        "args": {
+            "maxModelLen": 4096,
+            "tensorParallelSize": 2,
+            "pipelineParallelSize": 2,
+            "quantization": "fp8",
+            "dtype": "bfloat16",
+            "kvCacheDtype": "fp8",
+            "gpuMemoryUtilization": 0.9,
+            "maxNumSeqs": 64,
+            "maxNumBatchedTokens": 8192,
+            "maxLoras": 4,
+            "maxLoraRank": 32,
+            "enforceEager": True,
+            "enablePrefixCaching": True,
+            "enableChunkedPrefill": True,
+            "seed": 7,
+        },
+        "extraArgs": {"max-log-len": "200"},
+    }
+}
+_SERVED_BY_ANOTHER: Object = _MODEL_SERVE | {
+    "engine": {
+        "type": "custom",
+        "custom": {
+            "image": "registry.example/server:1",
+            "command": ["serve"],
+            "args": ["--model", "$(TUNESMITH_MODEL)"],
+            "port": 8080,
+            "healthPath": "/healthz",
+        },
+    }
+}
 
 _SPECS: dict[Kind, tuple[Object, ...]] = {
     "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, _MEASURED, _TUNED, _ELASTIC, *_METHODS),
     "EvalJob": EVAL_JOBS,
-    "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI),
+    "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI, _SERVED_BY_VLLM, _SERVED_BY_ANOTHER),
 }
 _STATUS: dict[Kind, Object] = {
     "FineTuneJob": FINE_TUNE_JOB_STATUS,

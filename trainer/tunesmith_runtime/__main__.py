@@ -3,6 +3,7 @@
 Exits 0 when the run reached its goal, 1 when it failed (the progress document says why), 2 when there is no config, and
 143 on SIGTERM. `python -m tunesmith_runtime worker` joins the run of the pod that $TUNESMITH_RAY_ADDRESS names;
 `python -m tunesmith_runtime leave` has training in this pod save a checkpoint and end;
+`python -m tunesmith_runtime fetch` has the models of a serving run there before it starts, and links to them;
 `python -m tunesmith_runtime page FILE` writes the page of a training run that may not have ended.
 """
 
@@ -58,6 +59,11 @@ def main(arguments: Sequence[str] = ()) -> int:
         if mirror is not None:
             process.before_end(mirror.flush)
         try:
+            if list(arguments) == ["fetch"]:
+                from tunesmith_runtime.serve.fetching import fetch
+
+                fetch(config, reporter)
+                return 0
             result = _carry_out(config, reporter, mirror)
         except Exception as error:
             if process.is_ending():  # what failed was cut off

@@ -13,7 +13,6 @@ import openai
 import pytest
 import requests
 import torch
-from openai.types.chat import ChatCompletionMessageParam
 from transformers import PreTrainedTokenizerBase
 
 from tests.engines import plain_logprobs, run_of, served_over_http
@@ -24,7 +23,7 @@ from tunesmith_runtime.serve.engine.engine import Engine
 from tunesmith_runtime.serve.engine.scheduler import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What colour is the sky?"}]
+HELLO: list[Any] = [{"role": "user", "content": "What colour is the sky?"}]
 SECRET = "the admin's own"
 
 
@@ -108,7 +107,8 @@ def test_texts_are_continued_up_to_a_stop(client: openai.OpenAI) -> None:
 def test_likelihoods_as_lm_eval_asks_for_them(url: str, tiny_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     texts = ["The moon goes round the earth", "A spider has eight legs – or nine"]
     rows = [list(tokenizer(text)["input_ids"]) for text in texts]
-    body = {"model": "bot", "prompt": rows, "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1, "echo": True}
+    body: dict[str, Any] = {"model": "bot", "prompt": rows, "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1}
+    body["echo"] = True
     answer = requests.post(f"{url}/v1/completions", json=body, timeout=60).json()
     model = load_causal_lm(tiny_path)
     for row, text, choice in zip(rows, texts, answer["choices"], strict=True):
@@ -126,7 +126,7 @@ def test_likelihoods_as_lm_eval_asks_for_them(url: str, tiny_path: Path, tokeniz
 def test_embeddings(client: openai.OpenAI, url: str, tmp_path: Path) -> None:
     texts = ["the sky is blue", "a spider", "the sky is blue"]
     packed = client.embeddings.create(model="formal", input=texts)  # this client asks for base64
-    body = {"model": "formal", "input": texts}
+    body: dict[str, Any] = {"model": "formal", "input": texts}
     listed = [each["embedding"] for each in requests.post(f"{url}/v1/embeddings", json=body, timeout=60).json()["data"]]
     for number, each in enumerate(packed.data):
         assert each.embedding == pytest.approx(listed[number], abs=1e-6)
@@ -142,8 +142,8 @@ def test_embeddings(client: openai.OpenAI, url: str, tmp_path: Path) -> None:
         assert "is an encoder: it gives embeddings, and writes nothing" in refused.json()["error"]["message"]
 
 
-CHAT = {"model": "bot", "messages": HELLO, "max_tokens": 2}
-TEXT = {"model": "bot", "prompt": "a", "max_tokens": 2}
+CHAT: dict[str, Any] = {"model": "bot", "messages": HELLO, "max_tokens": 2}
+TEXT: dict[str, Any] = {"model": "bot", "prompt": "a", "max_tokens": 2}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tunesmith_runtime import storage
 from tunesmith_runtime.errors import ModelError
 from tunesmith_runtime.models import wrapping
 from tunesmith_runtime.models.heads import read_labels
+from tunesmith_runtime.models.kept import kept_folder
 from tunesmith_runtime.models.lineage import ADAPTER, LINEAGE
 from tunesmith_runtime.models.loading import load_configured, load_tokenizer
 from tunesmith_runtime.models.tasks import ADAPTER_CONFIG, CONFIG, task_of_folder
@@ -34,7 +35,7 @@ def adapter_folder(uri: str) -> Path:
     Raises ModelError when there is none.
     """
     elsewhere = storage.in_bucket(uri) or uri.startswith("hf://")
-    return adapter_in(storage.folder_path(uri) if elsewhere else storage.local_path(uri), uri)
+    return adapter_in(kept_folder(uri) if elsewhere else storage.local_path(uri), uri)
 
 
 def adapter_in(folder: Path, called: str) -> Path:

@@ -1,6 +1,7 @@
 """Storage by URI: hf:// and s3:// are copied to this machine, pvc:// and file:// are folders of it."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,7 +10,7 @@ from typing import Protocol
 
 from tunesmith_api import uris
 from tunesmith_api.contract import VOLUMES_VARIABLE
-from tunesmith_runtime.errors import ConfigError, DataError, ModelError, NotWritableError
+from tunesmith_runtime.errors import ConfigError, DataError, ModelError, NotWritableError, StorageFullError
 from tunesmith_runtime.storage import buckets, folders, objects
 from tunesmith_runtime.storage.buckets import BucketDestination
 from tunesmith_runtime.storage.filesets import FileSet, Selection, StoredFile
@@ -24,9 +25,11 @@ __all__ = [
     "data_folder",
     "delete_folder",
     "destination",
+    "download",
     "ensure_writable",
     "fetch_folder",
     "folder_path",
+    "hub_commit",
     "in_bucket",
     "local_path",
     "model_path",
@@ -117,12 +120,7 @@ def _folder(uri: str, needed: str | None) -> Path:
     if uri.startswith("hf://"):
         return _download(uri)
     if in_bucket(uri):
-        found = buckets.contents(uri, ModelError)
-        if not found:
-            raise ModelError(f"{uri}: no such folder: no object lies below it")
-        if needed and needed not in found:
-            raise ModelError(f"{uri} is not a model in Hugging Face layout: it has no {needed}")
-        return buckets.fetch(uri, found, ModelError)
+        return buckets.fetch(uri, _objects(uri, needed), ModelError)
     path = local_path(uri)
     if not path.is_dir():
         raise ModelError(f"{uri}: no such folder ({path})")
@@ -177,12 +175,57 @@ def delete_folder(uri: str) -> None:
     buckets.delete(uri)
 
 
-def _download(uri: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def download(uri: str, into: Path, needed: str | None) -> None:
+    """Download the folder of an hf:// or s3:// URI, which must hold a file `needed`, into `into`.
+
+    Raises ModelError when there is none, and a retryable error when storage does not answer.
+    """
+    if in_bucket(uri):
+        found = _objects(uri, needed)
+        shutil.rmtree(into, ignore_errors=True)
+        into.mkdir()
+        buckets.download(uri, found, into, ModelError)
+        return
+    _download(uri, into)
+    shutil.rmtree(into / ".cache", ignore_errors=True)  # what the Hub's library knows of its downloads
+    if needed and not (into / needed).is_file():
+        raise ModelError(f"{uri} is not a model in Hugging Face layout: it has no {needed}")
+
+
+def hub_commit(uri: str) -> str:
+    """Return the commit that an hf:// URI stands for now. Raises ModelError."""
+    from huggingface_hub import HfApi
 
     _, name, revision = uris.split(uri)
+    with _from_hub(uri):
+        return str(HfApi().model_info(name, revision=revision or None).sha)
+
+
+def _objects(uri: str, needed: str | None) -> dict[str, objects.Stored]:
+    """Return the objects of a folder that holds `needed`."""
+    found = buckets.contents(uri, ModelError)
+    if not found:
+        raise ModelError(f"{uri}: no such folder: no object lies below it")
+    if needed and needed not in found:
+        raise ModelError(f"{uri} is not a model in Hugging Face layout: it has no {needed}")
+    return found
+
+
+def _download(uri: str, into: Path | None = None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    _, name, revision = uris.split(uri)
+    with _from_hub(uri):
+        return Path(snapshot_download(name, revision=revision or None, local_dir=into))
+
+
+@contextmanager
+def _from_hub(uri: str) -> Iterator[None]:
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
     try:
-        return Path(snapshot_download(name, revision=revision or None))
+        yield
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        if full := StorageFullError.caused_by(error, f"downloading {uri}"):
+            raise full from error
         raise ModelError(f"{uri}: cannot be downloaded from the Hugging Face Hub: {error}") from error

@@ -99,13 +99,18 @@ def fetch(uri: str, found: dict[str, objects.Stored], refusal: type[RunError]) -
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            objects.get_all(uri, {partial / name: join(uri, name) for name in found}, refusal)
-            if objects.listing(uri, refusal) != found:
-                raise objects.StorageUnavailableError(f"{uri} was changed while it was read; read it again")
+            download(uri, found, partial, refusal)
             partial.rename(copy)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return copy
+
+
+def download(uri: str, found: dict[str, objects.Stored], into: Path, refusal: type[RunError]) -> None:
+    """Copy the objects `found` below `uri` into a folder. Raises as `fetch` does."""
+    objects.get_all(uri, {into / name: join(uri, name) for name in found}, refusal)
+    if objects.listing(uri, refusal) != found:
+        raise objects.StorageUnavailableError(f"{uri} was changed while it was read; read it again")
 
 
 def upload(folder: Path, uri: str) -> None:

@@ -14,11 +14,11 @@ import uvicorn
 from tunesmith_api.contract import HOST_VARIABLE, READY_VARIABLE, ServeRun
 from tunesmith_runtime import process
 from tunesmith_runtime.errors import PortTakenError
+from tunesmith_runtime.models.kept import kept_model
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.serve.engine.app import application
 from tunesmith_runtime.serve.engine.engine import Engine
 from tunesmith_runtime.serve.engine.served import load
-from tunesmith_runtime.storage.kept import kept_model
 
 # How long the last answers may take to reach their clients.
 _LAST_SECONDS = 2

@@ -1,0 +1,55 @@
+"""The command lines of the engines that are not ours."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from tunesmith_api.serving.engine import Engine, VllmArgs, option_of
+from tunesmith_api.serving.vllm_options import ONLY_ON, SWITCHES
+
+_HOST = "0.0.0.0"  # noqa: S104 - the pod's own
+
+
+def command_line(
+    engine: Engine, *, model: str, name: str, port: int, adapters: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return how vLLM serves the model in a folder under a name, with adapters (folders by name) beside it."""
+    return [
+        "vllm",
+        "serve",
+        model,
+        f"--served-model-name={name}",
+        f"--host={_HOST}",
+        f"--port={port}",
+        *_adapters(adapters or {}),
+        *_typed(engine.args or VllmArgs()),
+        *_further(engine.extra_args),
+    ]
+
+
+def _adapters(adapters: Mapping[str, str]) -> Iterator[str]:
+    if not adapters:
+        return
+    yield "--enable-lora"
+    # Each as JSON, in which a name or a path may have any character.
+    yield "--lora-modules"
+    for name, path in adapters.items():
+        yield json.dumps({"name": name, "path": path}, separators=(",", ":"))
+
+
+def _typed(args: VllmArgs) -> Iterator[str]:
+    for field, value in args:
+        if isinstance(value, bool):
+            yield f"--{'' if value else 'no-'}{option_of(field)}"
+        elif value is not None:
+            yield f"--{option_of(field)}={value}"
+
+
+def _further(options: Mapping[str, str]) -> Iterator[str]:
+    for name, value in sorted(options.items()):
+        if name in SWITCHES:
+            yield f"--{'' if value == 'true' else 'no-'}{name}"
+        elif name in ONLY_ON:
+            yield f"--{name}"
+        else:
+            # In one word with its name, a value is never taken for another option.
+            yield f"--{name}={value}"

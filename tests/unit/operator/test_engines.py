@@ -1,0 +1,53 @@
+"""The command line that serves a model by vLLM."""
+
+from tunesmith_api.serving.engine import Engine
+from tunesmith_operator.backends.engines import command_line
+
+
+def line(engine: dict[str, object], **more: object) -> list[str]:
+    made = Engine.model_validate({"type": "vllm", **engine})
+    return command_line(made, model="/volumes/models/bot", name="bot", port=8000, **more)  # type: ignore[arg-type]
+
+
+def test_without_options() -> None:
+    assert line({}) == [
+        "vllm",
+        "serve",
+        "/volumes/models/bot",
+        "--served-model-name=bot",
+        "--host=0.0.0.0",
+        "--port=8000",
+    ]
+
+
+def test_options_of_fields_and_others() -> None:
+    args = {"maxModelLen": 4096, "gpuMemoryUtilization": 0.8, "enforceEager": True, "enablePrefixCaching": False}
+    extra = {
+        "max-log-len": "200",
+        "enable-expert-parallel": "true",
+        "enable-log-requests": "false",
+        "disable-log-stats": "true",
+        "chat-template": "--api-key stolen",
+    }
+    assert line({"args": args, "extraArgs": extra})[6:] == [
+        "--max-model-len=4096",
+        "--gpu-memory-utilization=0.8",
+        "--enforce-eager",
+        "--no-enable-prefix-caching",
+        "--chat-template=--api-key stolen",
+        "--disable-log-stats",
+        "--enable-expert-parallel",
+        "--no-enable-log-requests",
+        "--max-log-len=200",
+    ]
+
+
+def test_adapters_by_name() -> None:
+    found = line({"args": {"maxLoraRank": 32}}, adapters={"formal": "/volumes/models/formal", "a=b": "/x y"})
+    assert found[6:] == [
+        "--enable-lora",
+        "--lora-modules",
+        '{"name":"formal","path":"/volumes/models/formal"}',
+        '{"name":"a=b","path":"/x y"}',
+        "--max-lora-rank=32",
+    ]
