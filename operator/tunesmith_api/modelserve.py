@@ -17,6 +17,18 @@ from tunesmith_api.serving.scaling import Scaling, ScalingStatus
 from tunesmith_api.serving.traffic import Traffic
 from tunesmith_api.traffic import GatewayPolicy
 
+ANALYSIS_NEEDS_GATEWAY = (
+    "rollout.analysis goes by what the gateway sees; set traffic.provider to gateway, or drop analysis"
+)
+SCALING_NEEDS_GATEWAY = (
+    "scaling goes by what the gateway sees; set traffic.provider to gateway, or let a HorizontalPodAutoscaler scale "
+    "the ModelServe"
+)
+ONLY_THE_GATEWAY = (
+    "auth, limits, capture, prompt and traffic.sticky are what the gateway does; set traffic.provider to gateway, or "
+    "drop them"
+)
+
 ServePhase = Literal["Pending", "Progressing", "Ready", "Failed"]
 
 
@@ -79,28 +91,21 @@ class ModelServeSpec(GatewayPolicy):
     @model_validator(mode="after")
     def _traffic_fits_rollout(self) -> Self:
         if self.rollout.analysis and self.traffic.provider != "gateway":
-            raise ValueError(
-                "rollout.analysis goes by what the gateway sees; set traffic.provider to gateway, or drop analysis"
-            )
+            raise ValueError(ANALYSIS_NEEDS_GATEWAY)
         return self
 
     @model_validator(mode="after")
     def _gateway_does_what_is_asked(self) -> Self:
         if self.traffic.provider == "gateway":
             return self
-        asked = [name for name in ("auth", "limits", "capture", "prompt") if getattr(self, name) is not None]
-        asked += ["traffic.sticky"] if self.traffic.sticky else []
-        if asked:
-            raise ValueError(f"only the gateway does {', '.join(asked)}; set traffic.provider to gateway")
+        if self.auth or self.limits or self.capture or self.prompt or self.traffic.sticky:
+            raise ValueError(ONLY_THE_GATEWAY)
         return self
 
     @model_validator(mode="after")
     def _scaling_fits(self) -> Self:
         if self.scaling and self.traffic.provider != "gateway":
-            raise ValueError(
-                "scaling goes by what the gateway sees; set traffic.provider to gateway, or let a "
-                "HorizontalPodAutoscaler scale the ModelServe"
-            )
+            raise ValueError(SCALING_NEEDS_GATEWAY)
         return self
 
     @model_validator(mode="after")

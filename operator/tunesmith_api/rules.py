@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from tunesmith_api import modelserve
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
-from tunesmith_api.serving import engine
+from tunesmith_api.serving import engine, rollout, scaling
 from tunesmith_api.serving.sticky import HEADER_NEEDED
 from tunesmith_api.suites import EvalSuite, Suite
 from tunesmith_api.tuning import ONE_DOMAIN
@@ -73,6 +74,9 @@ def _immutable(kind: Kind) -> tuple[Rule, ...]:
     )
 
 
+_GATEWAY = "(has(self.traffic) && has(self.traffic.provider) && self.traffic.provider == 'gateway')"
+
+
 RULES: dict[Kind, tuple[Rule, ...]] = {
     "FineTuneJob": (
         _exactly_one("spec.data.validation", "fraction", "dataset"),
@@ -128,6 +132,39 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
     ),
     "ModelServe": (
         _exactly_one("spec.model", "fineTuneJob", "uri"),
+        _exactly_one("spec.adapters[]", "fineTuneJob", "uri"),
+        Rule(
+            "spec.rollout",
+            "(has(self.strategy) && self.strategy == 'canary') == (has(self.steps) && self.steps.size() > 0)",
+            rollout.STEPS_OF_CANARY,
+            "steps",
+        ),
+        Rule(
+            "spec.rollout",
+            "!has(self.analysis) || !has(self.strategy) || self.strategy != 'recreate'",
+            rollout.NO_ANALYSIS_OF_RECREATE,
+            "analysis",
+        ),
+        Rule(
+            "spec.rollout.analysis",
+            "has(self.maxErrorRate) || has(self.maxLatencyP99Seconds) || has(self.maxLatencyRatio)",
+            rollout.BOUND_NEEDED,
+        ),
+        Rule("spec.scaling", "self.minReplicas <= self.maxReplicas", scaling.BOUNDS_CROSSED, "minReplicas"),
+        Rule(
+            "spec",
+            f"{_GATEWAY} || !has(self.rollout) || !has(self.rollout.analysis)",
+            modelserve.ANALYSIS_NEEDS_GATEWAY,
+            "rollout",
+        ),
+        Rule("spec", f"{_GATEWAY} || !has(self.scaling)", modelserve.SCALING_NEEDS_GATEWAY, "scaling"),
+        Rule(
+            "spec",
+            f"{_GATEWAY} || (!has(self.auth) && !has(self.limits) && !has(self.capture) && !has(self.prompt) && "
+            "(!has(self.traffic) || !has(self.traffic.sticky)))",
+            modelserve.ONLY_THE_GATEWAY,
+            "traffic",
+        ),
         Rule("spec.traffic.sticky", "(self.by == 'header') == has(self.header)", HEADER_NEEDED),
         Rule(
             "spec.engine",

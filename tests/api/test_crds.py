@@ -83,7 +83,14 @@ def test_names_and_subresources(kind: Kind) -> None:
     spec = custom_resource_definition(kind)["spec"]
     assert spec["names"]["shortNames"] == [{"FineTuneJob": "ftj", "EvalJob": "evj", "ModelServe": "mserve"}[kind]]
     assert spec["names"]["categories"] == ["tunesmith"]
-    assert spec["versions"][0]["subresources"] == {"status": {}}
+    scaled = {"scale"} if kind == "ModelServe" else set()
+    assert set(spec["versions"][0]["subresources"]) == {"status"} | scaled
+
+
+def test_what_is_scaled_has_the_fields_that_the_autoscaler_goes_by() -> None:
+    (version,) = custom_resource_definition("ModelServe")["spec"]["versions"]
+    paths = {path for path, _ in walk(schema_of("ModelServe"))}
+    assert set(version["subresources"]["scale"].values()) <= paths
 
 
 @pytest.mark.parametrize("resource", [fine_tune_job(), eval_job(), model_serve()], ids=lambda each: each.kind)

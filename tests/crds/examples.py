@@ -5,8 +5,11 @@ from typing import Any
 
 from tests.builders import EVAL_JOB_SPEC, FINE_TUNE_JOB_SPEC, MODEL_SERVE_SPEC, manifest
 from tunesmith_api.base import Kind
+from tunesmith_api.modelserve import ANALYSIS_NEEDS_GATEWAY, ONLY_THE_GATEWAY, SCALING_NEEDS_GATEWAY
 from tunesmith_api.rules import RULES, Rule
 from tunesmith_api.serving.engine import ARGS_OF_VLLM, CUSTOM_NEEDED, CUSTOM_OF_CUSTOM
+from tunesmith_api.serving.rollout import BOUND_NEEDED, NO_ANALYSIS_OF_RECREATE, STEPS_OF_CANARY
+from tunesmith_api.serving.scaling import BOUNDS_CROSSED
 from tunesmith_api.suites import Suite
 
 Object = dict[str, Any]
@@ -71,7 +74,19 @@ def _gated(*gates: Object, **changes: Any) -> Object:
 
 
 def _sticky(**sticky: Any) -> Object:
-    return {"traffic": {"sticky": sticky}}
+    return {"traffic": {"provider": "gateway", "sticky": sticky}}
+
+
+GATEWAY: Object = {"traffic": {"provider": "gateway"}}
+CANARY: Object = {"strategy": "canary", "steps": [{"weight": 10}]}
+
+
+def _analysed(**analysis: Any) -> Object:
+    return {**GATEWAY, "rollout": {"analysis": analysis}}
+
+
+def _adapters(*adapters: Object) -> Object:
+    return {"adapters": [{"name": f"a{number}", **each} for number, each in enumerate(adapters)]}
 
 
 HELD_OUT = {"uri": "pvc://data/heldout.jsonl", "format": "messages"}
@@ -329,5 +344,91 @@ EXAMPLES: tuple[Examples, ...] = (
         "spec.engine",
         taken=({"engine": {"type": "custom", "custom": {"image": "a"}}}, {"engine": {}}),
         refused=({"engine": {"type": "custom"}},),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.adapters[]",
+        "set exactly one of fineTuneJob and uri",
+        "spec.adapters[0]",
+        taken=(_adapters({"uri": "pvc://a/b"}, {"fineTuneJob": "a"}),),
+        refused=(_adapters({}), _adapters({"uri": "pvc://a/b", "fineTuneJob": "a"})),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.rollout",
+        STEPS_OF_CANARY,
+        "spec.rollout.steps",
+        taken=(
+            {"rollout": CANARY},
+            {"rollout": {"strategy": "blueGreen"}},
+            {"rollout": {}},
+            {"rollout": {"steps": []}},
+        ),
+        refused=(
+            {"rollout": {"strategy": "canary"}},
+            {"rollout": {"strategy": "canary", "steps": []}},
+            {"rollout": {"steps": CANARY["steps"]}},
+            {"rollout": {"strategy": "rolling", "steps": CANARY["steps"]}},
+        ),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.rollout",
+        NO_ANALYSIS_OF_RECREATE,
+        "spec.rollout.analysis",
+        taken=({"rollout": {"strategy": "recreate"}},),
+        refused=({**GATEWAY, "rollout": {"strategy": "recreate", "analysis": {"maxErrorRate": 0.1}}},),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.rollout.analysis",
+        BOUND_NEEDED,
+        "spec.rollout.analysis",
+        taken=(_analysed(maxErrorRate=0), _analysed(maxLatencyP99Seconds=1), _analysed(maxLatencyRatio=1.5)),
+        refused=(_analysed(), _analysed(minRequests=5)),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.scaling",
+        BOUNDS_CROSSED,
+        "spec.scaling.minReplicas",
+        taken=(
+            {**GATEWAY, "scaling": {"maxReplicas": 1}},
+            {**GATEWAY, "scaling": {"minReplicas": 0, "maxReplicas": 2}},
+        ),
+        refused=({**GATEWAY, "scaling": {"minReplicas": 3, "maxReplicas": 2}},),
+    ),
+    Examples(
+        "ModelServe",
+        "spec",
+        ANALYSIS_NEEDS_GATEWAY,
+        "spec.rollout",
+        taken=(_analysed(maxErrorRate=0),),
+        refused=(
+            {"rollout": {"analysis": {"maxErrorRate": 0}}},
+            {"traffic": {"provider": "replicas"}, "rollout": {"analysis": {"maxErrorRate": 0}}},
+        ),
+    ),
+    Examples(
+        "ModelServe",
+        "spec",
+        SCALING_NEEDS_GATEWAY,
+        "spec.scaling",
+        taken=({**GATEWAY, "scaling": {"maxReplicas": 1}},),
+        refused=({"scaling": {"maxReplicas": 1}},),
+    ),
+    Examples(
+        "ModelServe",
+        "spec",
+        ONLY_THE_GATEWAY,
+        "spec.traffic",
+        taken=({**GATEWAY, "limits": {}}, {**GATEWAY, "prompt": {}}),
+        refused=(
+            {"limits": {}},
+            {"prompt": {"system": "a"}},
+            {"auth": {"apiKeysSecretRef": {"name": "a"}}},
+            {"capture": {"uri": "pvc://a/b"}},
+            {"traffic": {"sticky": {"by": "user"}}},
+        ),
     ),
 )

@@ -38,6 +38,11 @@ AGAINST_A_RULE = {
     "EvalJob spec.suites[].golden.format enum",
     "EvalJob spec.gates[].metric maxLength",
     "EvalJob spec.gates[].metric pattern",
+    "ModelServe spec.rollout.strategy enum",
+    "ModelServe spec.scaling.minReplicas maximum",
+    "ModelServe spec.traffic.provider enum",
+    "ModelServe spec.traffic.provider null",
+    "ModelServe spec.traffic.provider optional",
     "ModelServe spec.traffic.sticky.by enum",
     "ModelServe spec.engine.type enum",
 }

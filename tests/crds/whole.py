@@ -5,6 +5,7 @@ import copy
 from tests.builders import manifest
 from tests.crds.evaluations import CLASSIFICATION, EVAL_JOBS, EXTRACTION, GOLDEN, PERPLEXITY
 from tests.crds.parts import ENDPOINT, RUN, Object
+from tests.crds.servers import MODEL_SERVE_STATUS, MODEL_SERVES
 from tunesmith_api.base import Kind
 
 THEN = "2026-01-02T03:04:05Z"
@@ -178,15 +179,6 @@ EVAL_JOB_STATUS: Object = JOB_STATUS | {
     ],
     "nextRunAt": THEN,
 }
-MODEL_SERVE_STATUS: Object = {
-    "phase": "Pending",
-    "observedGeneration": 1,
-    "url": "http://bot.default.svc:8000",
-    "revision": 1,
-    "serving": MODEL,
-    "conditions": [CONDITION],
-}
-
 _TRAIN: Object = {
     "name": "tickets",
     "uri": "hf://org/tickets",
@@ -444,61 +436,10 @@ _METHODS: tuple[Object, ...] = (
         },
     ),
 )
-_MODEL_SERVE: Object = RUN | {
-    "model": {"fineTuneJob": "bot"},
-    "engine": {"type": "transformers"},
-    "requires": [{"evalJob": "bot-eval"}],
-    "port": 9000,
-    "replicas": 2,
-    "auth": {"apiKeysSecretRef": {"name": "bot-keys"}},
-    "limits": {"requestsPerMinute": 60, "tokensPerMinute": 10_000, "maxConcurrentRequests": 4},
-    "requests": {"maxBytes": 2_000_000, "bodyTimeoutSeconds": 20, "timeoutSeconds": 300},
-    "hold": {"maxRequests": 100, "timeoutSeconds": 120},
-    "traffic": {"sticky": {"by": "header", "header": "x-team"}},
-    "capture": {"uri": "pvc://data/traffic", "sample": 0.5, "redactPii": True, "format": "parquet"},
-    "logContents": True,
-}
-_SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
-_SERVED_BY_VLLM: Object = _MODEL_SERVE | {
-    "engine": {
-        "type": "vllm",
-        "args": {
-            "maxModelLen": 4096,
-            "tensorParallelSize": 2,
-            "pipelineParallelSize": 2,
-            "quantization": "fp8",
-            "dtype": "bfloat16",
-            "kvCacheDtype": "fp8",
-            "gpuMemoryUtilization": 0.9,
-            "maxNumSeqs": 64,
-            "maxNumBatchedTokens": 8192,
-            "maxLoras": 4,
-            "maxLoraRank": 32,
-            "enforceEager": True,
-            "enablePrefixCaching": True,
-            "enableChunkedPrefill": True,
-            "seed": 7,
-        },
-        "extraArgs": {"max-log-len": "200"},
-    }
-}
-_SERVED_BY_ANOTHER: Object = _MODEL_SERVE | {
-    "engine": {
-        "type": "custom",
-        "custom": {
-            "image": "registry.example/server:1",
-            "command": ["serve"],
-            "args": ["--model", "$(TUNESMITH_MODEL)"],
-            "port": 8080,
-            "healthPath": "/healthz",
-        },
-    }
-}
-
 _SPECS: dict[Kind, tuple[Object, ...]] = {
     "FineTuneJob": (_FINE_TUNE_JOB, _VALIDATED, _MEASURED, _TUNED, _ELASTIC, *_METHODS),
     "EvalJob": EVAL_JOBS,
-    "ModelServe": (_MODEL_SERVE, _SERVED_BY_URI, _SERVED_BY_VLLM, _SERVED_BY_ANOTHER),
+    "ModelServe": MODEL_SERVES,
 }
 _STATUS: dict[Kind, Object] = {
     "FineTuneJob": FINE_TUNE_JOB_STATUS,

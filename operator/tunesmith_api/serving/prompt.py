@@ -30,6 +30,7 @@ class Prompt(ApiModel):
         default=(),
         max_length=32,
         description="Questions with their answers, between the system message and the request's own messages.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     chain_of_thought: ChainOfThought | None = Field(
         default=None,

@@ -11,6 +11,10 @@ from tunesmith_api.podtemplate import KubernetesObject
 
 Strategy = Literal["rolling", "canary", "blueGreen", "recreate"]
 
+STEPS_OF_CANARY = "steps are of a canary, and a canary has steps; set both strategy: canary and steps, or neither"
+NO_ANALYSIS_OF_RECREATE = "recreate has no two revisions to send requests to; drop analysis, or choose a canary"
+BOUND_NEEDED = "set at least one of maxErrorRate, maxLatencyP99Seconds and maxLatencyRatio"
+
 _NOT_IN_TEMPLATES = ("target", "schedule", "historyLimit")
 _SOMEWHERE = {"endpoint": {"url": "http://revision.invalid/v1", "model": "revision"}}
 
@@ -92,7 +96,7 @@ class Analysis(ApiModel):
     @model_validator(mode="after")
     def _has_bound(self) -> Self:
         if self.max_error_rate is None and self.max_latency_p99_seconds is None and self.max_latency_ratio is None:
-            raise ValueError("set at least one of maxErrorRate, maxLatencyP99Seconds and maxLatencyRatio")
+            raise ValueError(BOUND_NEEDED)
         return self
 
 
@@ -135,13 +139,11 @@ class Rollout(ApiModel):
 
     @model_validator(mode="after")
     def _steps_of_canary(self) -> Self:
-        if self.strategy == "canary" and not self.steps:
-            raise ValueError("a canary needs steps, such as [{weight: 10, pauseSeconds: 300}]")
-        if self.strategy != "canary" and self.steps:
-            raise ValueError(f"steps are of a canary; set strategy to canary, or drop steps ({self.strategy})")
+        if (self.strategy == "canary") != bool(self.steps):
+            raise ValueError(STEPS_OF_CANARY)
         weights = [step.weight for step in self.steps]
         if weights != sorted(weights):
             raise ValueError(f"the weights of steps must not fall: {', '.join(map(str, weights))}")
         if self.strategy == "recreate" and self.analysis:
-            raise ValueError("recreate has no two revisions to send requests to; drop analysis, or choose a canary")
+            raise ValueError(NO_ANALYSIS_OF_RECREATE)
         return self

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from tunesmith_api.base import ApiModel, StatusModel, Time
 
+BOUNDS_CROSSED = "minReplicas is above maxReplicas; lower it, or raise maxReplicas"
+
 
 class Scaling(ApiModel):
     """Bounds of the number of pods, and what each of them should have to do."""
@@ -32,7 +34,7 @@ class Scaling(ApiModel):
     @model_validator(mode="after")
     def _bounds_fit(self) -> Self:
         if self.min_replicas > self.max_replicas:
-            raise ValueError(f"minReplicas ({self.min_replicas}) is above maxReplicas ({self.max_replicas})")
+            raise ValueError(BOUNDS_CROSSED)
         return self
 
 
