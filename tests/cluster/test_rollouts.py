@@ -11,10 +11,11 @@ from typing import Any
 
 import openai
 import pytest
+import requests
 
 from tests.cluster.cluster import Cluster, Namespace, eventually
 from tests.cluster.conftest import kill_operator
-from tests.cluster.work import server, standin
+from tests.cluster.work import evaluation, server, standin
 from tunesmith_operator.planner.serving.commands import ABORT
 
 # More than any rollout here takes.
@@ -92,6 +93,10 @@ def state_of(namespace: Namespace, number: int) -> str | None:
     return next((str(each["state"]) for each in revisions if each["number"] == number), None)
 
 
+def pods_of(namespace: Namespace, workload: str) -> list[Any]:
+    return namespace.all("Pod", f"app.kubernetes.io/instance={workload}")
+
+
 def address(namespace: Namespace) -> str:
     """Return the URL of the ModelServe's Service, as this machine reaches it."""
     service = namespace.get("Service", "bot")
@@ -106,7 +111,10 @@ def one_serves(operator: Cluster, namespace: Namespace) -> Callable[[dict[str, A
     def start(rollout: dict[str, Any], **spec: Any) -> str:
         namespace.apply(serving(rollout, **spec))
         eventually(lambda: namespace.status("ModelServe", "bot").get("phase") == "Ready", "ready server", 90)
-        return address(namespace)
+        url = address(namespace)
+        # The cluster's proxies hear of the first pod a moment later.
+        eventually(lambda: requests.get(url, timeout=10).status_code, "way to the server")
+        return url
 
     return start
 
@@ -131,7 +139,7 @@ def test_a_canary_takes_over_and_no_request_fails(
         seen.answers.clear()
         eventually(lambda: seen.answers.total() > 50, "requests afterwards")
 
-    assert seen.failures == []
+    assert seen.failures == [], f"{seen.failures[0]} ... {seen.failures[-1]}"
     assert set(seen.answers) == {"2"}
     for weight, share in shares.items():
         assert abs(share - weight) <= 3, shares
@@ -161,7 +169,7 @@ def test_a_bad_canary_is_taken_back(
     with load(one_serves(rollout, replicas=1)) as seen:
         namespace.apply(serving(rollout, model="two", wanted=wanted, replicas=1))
         eventually(lambda: state_of(namespace, 2) == "Degraded", "revision that is taken back", DEADLINE_SECONDS)
-        eventually(lambda: namespace.get("Deployment", "bot-v2") is None, "end of revision 2")
+        eventually(lambda: not pods_of(namespace, "bot-v2"), "end of revision 2")
         seen.answers.clear()
         eventually(lambda: seen.answers.total() > 50, "requests afterwards")
 
@@ -175,6 +183,23 @@ def test_a_bad_canary_is_taken_back(
         assert all("something broke" in failure for failure in seen.failures)
     else:
         assert seen.failures == []
+
+
+def test_a_revision_that_evaluates_worse_gets_no_request(namespace: Namespace, one_serves: Callable[..., str]) -> None:
+    def judged(f1: float) -> dict[str, Any]:
+        template = evaluation(wanted={"f1": f1})["spec"]
+        del template["target"], template["baseline"]
+        return {"evalJobTemplate": {"spec": template}}
+
+    with load(one_serves(judged(0.9), replicas=1)) as seen:
+        namespace.apply(serving(judged(0.1), model="two", replicas=1))
+        eventually(lambda: state_of(namespace, 2) == "Degraded", "revision that is taken back", DEADLINE_SECONDS)
+
+    assert (seen.failures, set(seen.answers)) == ([], {"1"})
+    degraded = namespace.condition("ModelServe", "bot", "Degraded")
+    assert degraded is not None
+    assert degraded["reason"] == "GateFailed"
+    assert "EvalJob bot-v2-s0 gave the verdict Failed: facts/f1 is 0.1" in degraded["message"]
 
 
 def _reached(namespace: Namespace, what: str) -> bool:
@@ -215,8 +240,12 @@ def test_a_person_takes_a_canary_back_and_shares_of_pods_are_said(
     one_serves(rollout, **spec)
     namespace.apply(serving(rollout, model="two", **spec))
     eventually(lambda: "waits for `tunesmith promote`" in told(namespace), "step that waits", DEADLINE_SECONDS)
-    status = namespace.status("ModelServe", "bot")
-    assert (status["canary"]["weight"], status["canary"]["actualWeight"]) == (30, 50)
+
+    def shares() -> tuple[int, float]:
+        canary = namespace.status("ModelServe", "bot")["canary"]
+        return canary["weight"], canary["actualWeight"]
+
+    eventually(lambda: shares() == (30, 50), "one pod each")
 
     namespace.kubectl("annotate", "modelserve", "bot", f"{ABORT}=2")
     eventually(lambda: state_of(namespace, 2) == "Aborted", "revision that is taken back")
