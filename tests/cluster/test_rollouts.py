@@ -188,7 +188,7 @@ def test_a_bad_canary_is_taken_back(
 def test_a_revision_that_evaluates_worse_gets_no_request(namespace: Namespace, one_serves: Callable[..., str]) -> None:
     def judged(f1: float) -> dict[str, Any]:
         template = evaluation(wanted={"f1": f1})["spec"]
-        del template["target"], template["baseline"]
+        del template["target"]
         return {"evalJobTemplate": {"spec": template}}
 
     with load(one_serves(judged(0.9), replicas=1)) as seen:
