@@ -14,8 +14,10 @@ from tunesmith_api.base import (
     Time,
 )
 from tunesmith_api.endpoint import KeyedEndpoint
-from tunesmith_api.finetunejob import JobStatus, MetricValues, PublishedModel, SecretRefs
+from tunesmith_api.finetunejob import AttemptRecord, JobStatus, MetricValues, PublishedModel, SecretRefs
 from tunesmith_api.podtemplate import PodTemplate
+from tunesmith_api.sandbox import beyond_the_sandbox
+from tunesmith_api.spending import Limits, Spent
 from tunesmith_api.suites import EvalSuite, MetricName, check_names
 from tunesmith_api.targets import EACH, EvalTarget
 
@@ -119,8 +121,21 @@ class EvalJobSpec(ApiModel):
         description="Samples that a model works on at once. Default: as many as make up a fair number of tokens. "
         "It is halved for as long as the GPU's memory does not suffice.",
     )
+    parallelism: int = Field(
+        default=1,
+        ge=1,
+        le=32,
+        description="How many suites are measured at the same time, each on a pod of its own. 1: one after another on "
+        "one pod, but for those with runsCode. A last pod measures suites that ask people or put an endpoint under "
+        "load, with limits also those that ask an endpoint, and writes the report.",
+    )
+    limits: Limits | None = Field(
+        default=None,
+        description="The most that is asked of endpoints. A suite that would go beyond it is not measured, and the "
+        "verdict is Inconclusive, if not Failed.",
+    )
     report: Report = Field(description="Where the report is written.")
-    resources: Resources = Field(default=Resources(), description="What the evaluation pod asks for.")
+    resources: Resources = Field(default=Resources(), description="What each evaluation pod asks for.")
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pod runs.")
     secret_refs: SecretRefs = ()
     run_policy: RunPolicy = Field(default=RunPolicy(), description="Attempts.")
@@ -164,6 +179,13 @@ class EvalJobSpec(ApiModel):
                     f"suite {suite.name} lets people compare the target's answers with the baseline's; set "
                     "spec.baseline, or drop the suite"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _code_stays_inside(self) -> Self:
+        for suite in self.suites:
+            if suite.runs_code and (problems := beyond_the_sandbox(suite, self.target, self.baseline, self.report.uri)):
+                raise ValueError("; ".join(problems))
         return self
 
     @model_validator(mode="after")
@@ -242,6 +264,18 @@ class GateResult(StatusModel):
     message: str = Field(max_length=1024, description="What was asked, what was found and by how much it missed.")
 
 
+class EvaluationPart(StatusModel):
+    """A suite that is measured by a workload of its own."""
+
+    suite: str = Field(max_length=63, description="Its name.")
+    attempts: tuple[AttemptRecord, ...] = Field(
+        default=(),
+        max_length=20,
+        description="The last attempts to measure it, oldest first.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+
+
 class EvalJobStatus(JobStatus):
     """The observed evaluation."""
 
@@ -249,6 +283,13 @@ class EvalJobStatus(JobStatus):
     target: Subject | None = Field(default=None, description="What was judged.")
     baseline: Subject | None = Field(default=None, description="What it was compared with.")
     percent: int | None = Field(default=None, ge=0, le=100, description="Share of samples done.")
+    parts: tuple[EvaluationPart, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Suites that are measured by workloads of their own, before the attempt that writes the report.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["suite"]},
+    )
+    spent: Spent | None = Field(default=None, description="What was asked of endpoints.")
     rating_url: str | None = Field(
         default=None,
         max_length=1200,

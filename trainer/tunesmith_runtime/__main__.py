@@ -18,6 +18,7 @@ from tunesmith_api.contract import (
     CONFIG_VARIABLE,
     EvaluateResult,
     EvaluateRun,
+    PartResult,
     RunConfig,
     ServeRun,
     TrainResult,
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         return 0
 
 
-def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | EvaluateResult | None:
+def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | EvaluateResult | PartResult | None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # a log file is no place for progress bars
     # Threads that spin for long while they wait slow down whoever shares the cores, a second run above all. This short
     # a spin costs a single run nothing; none at all (OMP_WAIT_POLICY=PASSIVE) halves its speed.
@@ -78,9 +79,9 @@ def _carry_out(config: RunConfig, reporter: ProgressReporter) -> TrainResult | E
 
             return run(config, reporter)
         case EvaluateRun():
-            from tunesmith_runtime.evaluate.evaluating import evaluate
+            from tunesmith_runtime.evaluate.evaluating import evaluate, evaluate_part
 
-            return evaluate(config, reporter)
+            return evaluate_part(config, config.part, reporter) if config.part else evaluate(config, reporter)
         case ServeRun():
             from tunesmith_runtime.serve.engine import serve
 

@@ -150,6 +150,7 @@ def _with_result(job: EvalJob, status: EvalJobStatus, result: EvaluateResult) ->
             "target": result.target,
             "baseline": result.baseline,
             "report": result.report,
+            "spent": result.spent,
             "percent": 100,
         }
     )
