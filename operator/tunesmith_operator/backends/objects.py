@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from tunesmith_api.base import API_VERSION, GROUP
+from tunesmith_api.contract import EvaluateRun
 from tunesmith_api.resources import EvalJob, Resource
 from tunesmith_operator.planner import Workload
 
@@ -22,6 +23,9 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 
 # On the progress of an attempt: what it was started on, unless that is the native backend.
 BACKEND_ANNOTATION = f"{GROUP}/backend"
+
+# On the Job and the pod of a workload that runs code without a network.
+SANDBOX_LABEL = f"{GROUP}/sandbox"
 
 # Roles of the objects of a workload.
 DRIVER = "driver"
@@ -59,6 +63,11 @@ def token_name(workload: Workload) -> str:
     by who may not read Secrets.
     """
     return f"{ray_name(workload.name)}-{workload.config.run.uid[:8]}"
+
+
+def in_sandbox(workload: Workload) -> bool:
+    """Return whether a workload runs code that its tasks bring, apart from network and secrets."""
+    return isinstance(workload.config, EvaluateRun) and workload.config.sandboxed
 
 
 def make(workload: Workload, api_version: str, kind: str, name: str, role: str, **body: Any) -> Object:
@@ -122,6 +131,8 @@ def labels(workload: Workload, role: str) -> dict[str, str]:
     """Return all labels of an object of a workload."""
     run = workload.config.run
     owned = {**selector(workload, role), MANAGED_BY_LABEL: MANAGER, OWNER_LABEL: run.name, OWNER_KIND_LABEL: run.kind}
+    if in_sandbox(workload):
+        owned[SANDBOX_LABEL] = "true"
     return owned | {OWNER_UID_LABEL: run.uid} if run.uid else owned
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tunesmith_api.contract import (
+    ALLOW_CODE_VARIABLE,
     CONFIG_VARIABLE,
     PROGRESS_VARIABLE,
     VOLUMES_VARIABLE,
+    EvaluateRun,
     ProgressDocument,
     RunConfig,
     ServeRun,
@@ -29,6 +31,10 @@ from tunesmith_operator.storage import claims_in
 
 # How to start the runtime when it lives in another environment, such as `/opt/runtime/bin/python -m tunesmith_runtime`.
 RUNTIME_VARIABLE = "TUNESMITH_RUNTIME"
+
+# Of the environment, what a process needs to run at all: who is logged in where is not among it.
+_HARMLESS = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV", ALLOW_CODE_VARIABLE})
+_HARMLESS_LIKE = ("CUDA_", "LC_", "MKL_", "NVIDIA_", "OMP_", "PYTHON")
 
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.05
@@ -128,7 +134,7 @@ class Processes:
         run = child.run
         run.prepare(child.config)
         environment = {
-            **os.environ,
+            **_given(child.config),
             CONFIG_VARIABLE: str(run.config_file.absolute()),
             PROGRESS_VARIABLE: str(run.progress_file.absolute()),
             VOLUMES_VARIABLE: str(self._state.volumes),
@@ -237,6 +243,13 @@ def runtime_command(environment: Mapping[str, str]) -> Sequence[str]:
     if not command or shutil.which(command[0]) is None:
         raise StateError(f"${RUNTIME_VARIABLE} ({given}) does not begin with a program of this machine")
     return command
+
+
+def _given(config: RunConfig) -> dict[str, str]:
+    """Return what a process gets of this one's environment: what runs code of others gets no keys."""
+    if not (isinstance(config, EvaluateRun) and config.sandboxed):
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if name in _HARMLESS or name.startswith(_HARMLESS_LIKE)}
 
 
 def grace_seconds(config: RunConfig) -> float:

@@ -104,14 +104,14 @@ def _judged(
     config: EvaluateRun,
     target: Subject,
     baseline: Subject | None,
-    outcomes: Sequence[Outcome],
+    found: Sequence[Outcome],
     spent: Spent,
 ) -> Evaluation:
     results: list[MetricResult] = []
     comparisons: dict[str, Comparison] = {}
-    notes = [note for each in outcomes for note in each.left_out]
-    problems = tuple(dict.fromkeys(problem for each in outcomes for problem in each.problems))
-    suites = tuple(each.measured for each in outcomes if each.measured)
+    notes = [note for each in found for note in each.left_out]
+    problems = tuple(dict.fromkeys(problem for each in found for problem in each.problems))
+    suites = tuple(each.measured for each in found if each.measured)
     for suite in suites:
         notes += [f"{suite.suite.name}: {note}" for note in suite.target.notes]
         if suite.baseline and suite.baseline is not suite.target:

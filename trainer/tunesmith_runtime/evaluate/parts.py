@@ -32,7 +32,7 @@ from tunesmith_runtime.evaluate.weighing import Weighed
 
 RESULT = "result.json"
 
-_SAMPLES = {
+_SAMPLES: dict[str, TypeAdapter[Any]] = {
     kind.__name__: TypeAdapter(kind)
     for kind in (AnswerSample, JudgedSample, LabelSample, RequestSample, TaskSample, TextSample)
 }
