@@ -49,7 +49,7 @@ class Story:
             self.workloads.setdefault(each.name, ObservedWorkload(each.name, "Running"))
         for name in result.stop:
             del self.workloads[name]
-        return result  # type: ignore[return-value]
+        return result
 
     def starts(self) -> list[str]:
         """Return what starts until nothing does any more."""
