@@ -2,13 +2,16 @@
 
 It holds wherever the process runs: on a cluster whose network enforces no policies, and on a laptop. It is a filter of
 system calls (seccomp), which every thread and every process that it starts inherits, and which nothing can take off.
-What the code may read and write is for the pod to say; on a laptop that is all that its user may.
+Sockets within the machine are left: processes that work together use them, such as those that run what a model writes,
+and in a pod of its own there is nobody else to reach. What the code may read and write is for the pod to say; on a
+laptop that is all that its user may.
 """
 
 import ctypes
 import errno
 import os
 import platform
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ _SET_MODE_FILTER = 1
 _FILTER_FLAG_TSYNC = 1
 # Classic BPF: load a word of the call's description, jump if it equals, jump if any of the bits, return.
 _LOAD, _IF_EQUAL, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
-_NUMBER, _ARCHITECTURE = 0, 4
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 # Calls of x32, a second set of numbers for the same calls.
 _X32 = 0x40000000
@@ -30,18 +33,19 @@ _INSTRUCTION = struct.Struct("HBBI")
 
 @dataclass(frozen=True)
 class _Machine:
-    """How a kernel calls an architecture, the number of seccomp(2) there, and of what is refused."""
+    """How a kernel calls an architecture, and the numbers there of seccomp(2), socket(2) and of what is refused."""
 
     audit: int
     seccomp: int
+    socket: int
     refused: tuple[int, ...]
 
 
-# socket; io_uring_setup, which opens sockets without that call; and what reaches into other processes, which may have a
-# network: ptrace, process_vm_writev, pidfd_getfd. A pair of connected sockets (socketpair) leads nowhere and is let be.
+# Refused are io_uring_setup, which opens sockets without a call for it, and what reaches into other processes, which
+# may have a network: ptrace, process_vm_writev, pidfd_getfd.
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, 317, (41, 425, 101, 311, 438)),
-    "aarch64": _Machine(0xC00000B7, 277, (198, 425, 117, 271, 438)),
+    "x86_64": _Machine(0xC000003E, 317, 41, (425, 101, 311, 438)),
+    "aarch64": _Machine(0xC00000B7, 277, 198, (425, 117, 271, 438)),
 }
 
 
@@ -79,8 +83,6 @@ def is_closed() -> bool:
 
 
 def _refusal() -> int | None:
-    import socket
-
     try:
         socket.socket(socket.AF_INET, socket.SOCK_STREAM).close()
     except OSError as error:
@@ -95,11 +97,14 @@ def _program(machine: _Machine) -> Iterator[bytes]:
     yield _instruction(_RETURN, _KILL_PROCESS)  # calls of another architecture have other numbers
     yield _instruction(_LOAD, _NUMBER)
     count = len(machine.refused)
-    yield _instruction(_IF_ANY_BIT, _X32, holds=count + 1)
-    for index, number in enumerate(machine.refused):
-        yield _instruction(_IF_EQUAL, number, holds=count - index)
-    yield _instruction(_RETURN, _ALLOW)
+    yield _instruction(_IF_ANY_BIT, _X32, holds=count + 3)
+    for index, number in enumerate(machine.refused, 1):
+        yield _instruction(_IF_EQUAL, number, holds=count - index + 3)
+    yield _instruction(_IF_EQUAL, machine.socket, fails=3)
+    yield _instruction(_LOAD, _FIRST_ARGUMENT)
+    yield _instruction(_IF_EQUAL, socket.AF_UNIX, holds=1)
     yield _instruction(_RETURN, _ERRNO | errno.EACCES)
+    yield _instruction(_RETURN, _ALLOW)
 
 
 def _instruction(code: int, operand: int, *, holds: int = 0, fails: int = 0) -> bytes:

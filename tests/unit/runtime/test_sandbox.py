@@ -35,18 +35,18 @@ doc_to_text: "{{question}}"
 doc_to_target: "{{answer}}"
 process_results: !function own.score
 metric_list:
-- {metric: length, aggregation: mean, higher_is_better: true}
+- {metric: right, aggregation: mean, higher_is_better: true}
 - {metric: sealed, aggregation: mean, higher_is_better: true}
 """
 # Prints what it got hold of.
 ATTEMPT = """
 import ctypes, socket, sys
 
-for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, socket.AF_PACKET, socket.AF_VSOCK):
     try:
-        socket.socket(family)
+        socket.socket(family, socket.SOCK_DGRAM)
         print(family.name)
-    except PermissionError:
+    except OSError:
         pass
 try:
     socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)
@@ -61,7 +61,7 @@ if libc.ptrace(0, 0, None, None) != -1:
 """
 # It tries while it is imported, and when it scores; in this process, and in one of its own.
 CODE = """
-import contextlib, io, pathlib, runpy, subprocess, sys
+import contextlib, io, multiprocessing, pathlib, runpy, subprocess, sys
 
 HERE = pathlib.Path(__file__).parent
 PORT = (HERE / "port").read_text()
@@ -79,8 +79,23 @@ def attempt():
 ON_IMPORT = attempt()
 
 
+def evaluate(program, found):
+    found.append(eval(program, {}))
+
+
+def run_in_a_process_of_its_own(program):
+    # as metrics do that run what a model writes
+    with multiprocessing.Manager() as manager:
+        found = manager.list()
+        process = multiprocessing.Process(target=evaluate, args=(program, found))
+        process.start()
+        process.join()
+        return found[0]
+
+
 def score(doc, results):
-    return {"length": float(len(doc["question"])), "sealed": float(ON_IMPORT + attempt() == "")}
+    right = run_in_a_process_of_its_own(doc["question"].rstrip("=")) == int(doc["answer"])
+    return {"right": float(right), "sealed": float(ON_IMPORT + attempt() == "")}
 """
 
 
@@ -143,7 +158,7 @@ def test_code_in_a_task_scores_answers_and_cannot_open_a_connection(
         (tmp_path / "tasks" / name).write_text(text)
     attempt = [sys.executable, str(tmp_path / "tasks/attempt.py"), str(port)]
     outside = subprocess.run(attempt, capture_output=True, text=True, check=True).stdout.split()
-    assert {"AF_INET", "AF_UNIX", "connection"} <= set(outside), "it works where nothing keeps it from it"
+    assert {"AF_INET", "connection"} <= set(outside), "it works where nothing keeps it from it"
     calls.clear()
     part = f"file://{tmp_path}/report-parts/u/code/result"
 
@@ -155,7 +170,7 @@ def test_code_in_a_task_scores_answers_and_cannot_open_a_connection(
     (tmp_path / "tasks/own.py").write_text("raise AssertionError('imported')")
     config = EvaluateRun.model_validate_json(json.dumps(document(tmp_path, tiny_path, parts={"code": part})))
     result = evaluate(config, ProgressReporter(tmp_path / "joined.json"))
-    assert {each.metric: each.value for each in result.results} == {"code/sums/length": 5, "code/sums/sealed": 1}
+    assert {each.metric: each.value for each in result.results} == {"code/sums/right": 1, "code/sums/sealed": 1}
     assert calls == []
 
 
