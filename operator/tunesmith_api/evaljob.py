@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from tunesmith_api.base import (
     GROUP,
@@ -14,18 +15,23 @@ from tunesmith_api.base import (
     Time,
 )
 from tunesmith_api.endpoint import KeyedEndpoint
+from tunesmith_api.evaluation_fit import misfits
 from tunesmith_api.finetunejob import AttemptRecord, JobStatus, MetricValues, PublishedModel, SecretRefs
 from tunesmith_api.podtemplate import PodTemplate
-from tunesmith_api.sandbox import beyond_the_sandbox
 from tunesmith_api.spending import Limits, Spent
-from tunesmith_api.suites import EvalSuite, MetricName, check_names
+from tunesmith_api.suites import EvalSuite, MetricName
 from tunesmith_api.targets import EACH, EvalTarget
 
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
 # On a run of an EvalJob that repeats: that one's name.
 RUN_OF_LABEL = f"{GROUP}/run-of"
 CronSchedule = Annotated[
-    str, StringConstraints(max_length=100, pattern=r"^[0-9*,/A-Za-z#?-]+( +[0-9*,/A-Za-z#?-]+){4}$")
+    str,
+    StringConstraints(
+        max_length=100,
+        pattern=r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|"
+        r"[0-9*,/A-Za-z#?-]+( +[0-9*,/A-Za-z#?-]+){4})$",
+    ),
 ]
 
 # Metrics that the status has room for.
@@ -104,8 +110,9 @@ class EvalJobSpec(ApiModel):
     schedule: CronSchedule | None = Field(
         default=None,
         description="When to evaluate again and again, as a cron expression of five fields in UTC, such as "
-        "'0 3 * * *'. Each run is an EvalJob of its own, NAME-r1 and so on, and its report is in a folder of that name "
-        "inside report.uri. A run that is due while the one before it is under way is left out.",
+        "'0 3 * * *', or @daily and the like. Each run is an EvalJob of its own, NAME-r1 and so on, and its report is "
+        "in a folder of that name inside report.uri. A run that is due while the one before it is under way is left "
+        "out.",
     )
     history_limit: int = Field(
         default=10,
@@ -146,66 +153,10 @@ class EvalJobSpec(ApiModel):
         return self.schedule is not None or self.target.checkpoint == EACH
 
     @model_validator(mode="after")
-    def _repeats_in_one_way(self) -> Self:
-        if self.schedule is not None and self.target.checkpoint == EACH:
-            raise ValueError("schedule and checkpoint: each both say when to evaluate; drop one of them")
-        if self.baseline is not None and self.baseline.checkpoint == EACH:
-            raise ValueError("baseline.checkpoint: each is for the target; name best, last or a step")
-        return self
-
-    @model_validator(mode="after")
-    def _suites_fit_models(self) -> Self:
-        check_names(self.suites)
-        for role, model in (("target", self.target), ("baseline", self.baseline)):
-            for suite in self.suites:
-                if model and model.is_endpoint and suite.kind.needs_weights:
-                    raise ValueError(
-                        f"suite {suite.name} needs a model's own probabilities, which an endpoint does not give; let "
-                        f"{role} name a model, or put the suite into an EvalJob of its own"
-                    )
-                if model and not model.is_endpoint and suite.kind.needs_endpoint:
-                    raise ValueError(
-                        f"suite {suite.name} measures an endpoint under load; let {role} name a modelServe or an "
-                        "endpoint, or put the suite into an EvalJob of its own"
-                    )
-        for suite in self.suites:
-            if suite.judge and suite.judge.pairwise and self.baseline is None:
-                raise ValueError(
-                    f"suite {suite.name} compares the target's answers with the baseline's; set spec.baseline, or drop "
-                    "pairwise"
-                )
-            if suite.human and self.baseline is None:
-                raise ValueError(
-                    f"suite {suite.name} lets people compare the target's answers with the baseline's; set "
-                    "spec.baseline, or drop the suite"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _code_stays_inside(self) -> Self:
-        for suite in self.suites:
-            if suite.runs_code and (problems := beyond_the_sandbox(suite, self.target, self.baseline, self.report.uri)):
-                raise ValueError("; ".join(problems))
-        return self
-
-    @model_validator(mode="after")
-    def _gates_fit_suites(self) -> Self:
-        gated: set[str] = set()
-        for gate in self.gates:
-            if gate.metric in gated:
-                raise ValueError(f"gates has more than one gate on {gate.metric}; put its bounds into one")
-            gated.add(gate.metric)
-            if not any(suite.may_give(gate.metric) for suite in self.suites):
-                known = [name for suite in self.suites for name in suite.listed_metrics()]
-                raise ValueError(
-                    "every gate must be on a metric that one of the suites gives; "
-                    f"{gate.metric} is not among {', '.join(known)}"
-                )
-            if gate.compares and self.baseline is None:
-                raise ValueError(
-                    "minImprovement and maxRegression need a baseline; set spec.baseline, or drop them from the gate "
-                    f"on {gate.metric}"
-                )
+    def _goes_together(self) -> Self:
+        if sentences := list(misfits(self)):
+            found = {"text": "; ".join(sentences), "sentences": [("", each) for each in sentences]}
+            raise PydanticCustomError("combination", "{text}", found)
         return self
 
 
