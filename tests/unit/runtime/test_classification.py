@@ -248,7 +248,10 @@ def test_auc_is_as_sure_as_its_standard_error_says() -> None:
     assert sure.stderr == pytest.approx(np.sqrt(spread / (ours * theirs)), rel=0.1)
     assert sure.low < area < sure.high
     # Of another scale it is the same, and without any relation to the label it is another.
-    scaled, blind = summands_of_auc(positive, np.exp(odds).tolist()), summands_of_auc(positive, draws.normal(size=900))
+    scaled, blind = (
+        summands_of_auc(positive, np.exp(odds).tolist()),
+        summands_of_auc(positive, draws.normal(size=900).tolist()),
+    )
     same, other = compare(found, scaled), compare(found, blind)
     assert same is not None
     assert other is not None
