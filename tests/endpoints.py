@@ -31,6 +31,8 @@ class EndpointServer:
     usage: bool | str = True
     # After so many chunks a stream breaks off.
     breaks_after: int | None = None
+    # How many tokens an answer that is no stream took, by its own account.
+    tokens: int | None = None
     questions: list[str] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
@@ -62,7 +64,10 @@ class EndpointServer:
         text = self.reply(question)
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
         choice |= {"message": {"role": "assistant", "content": text}} if path == _CHAT else {"text": text}
-        return 200, {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [choice]}
+        body = {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [choice]}
+        if self.tokens is not None:
+            body["usage"] = {"prompt_tokens": self.tokens - 1, "completion_tokens": 1, "total_tokens": self.tokens}
+        return 200, body
 
     def chunks(self, text: str, request: dict[str, Any]) -> Iterator[str]:
         """Yield the events of a stream."""

@@ -18,6 +18,7 @@ from tunesmith_api.evaluation import Evaluation
 from tunesmith_api.finetunejob import CheckpointRecord, DataSummary, Output, PublishedModel, TrainingProgress
 from tunesmith_api.finetunejob import Recovery as Recovery
 from tunesmith_api.finetunejob import SkippedCheckpoint as SkippedCheckpoint
+from tunesmith_api.spending import Limits, Spent
 from tunesmith_api.suites import EvalSuite
 from tunesmith_api.traffic import GatewayReport
 from tunesmith_api.training import Method, Task, Training
@@ -58,7 +59,7 @@ WORKERS_TIMEOUT_VARIABLE = "TUNESMITH_WORKERS_TIMEOUT"
 ELASTIC_SECONDS_VARIABLE = "TUNESMITH_ELASTIC_SECONDS"
 # Worker pods are named by this prefix and their number: support-bot-a1-workers-0.
 WORKERS_PREFIX_VARIABLE = "TUNESMITH_WORKERS_PREFIX"
-# Set to 1 by the cluster's admin: evaluation tasks from URIs and specs may bring Python code.
+# Set to 1 by the cluster's admin: evaluation tasks from URIs and specs may bring Python code, in a sandbox.
 ALLOW_CODE_VARIABLE = "TUNESMITH_ALLOW_CODE"
 
 # Of a gateway: the file with its routes, which it reads again when it changes; and in a cluster the ConfigMap of its
@@ -144,11 +145,22 @@ class EvaluateRun(ApiModel):
     answers: FolderUri | None = None
     # Earlier runs of the EvalJob that this one is a run of, oldest first.
     earlier: tuple[EvaluationRun, ...] = ()
+    # The most that is asked of endpoints.
+    limits: Limits | None = None
+    # Set for a part of an evaluation: the folder that its suites' results are written to, in place of a report.
+    part: FolderUri | None = None
+    # Set for the attempt that joins parts: where the results of suites lie, by the suites' names.
+    parts: dict[str, FolderUri] = Field(default_factory=dict)
 
     @property
     def asks_people(self) -> bool:
         """Whether it serves a page on which people vote."""
         return any(suite.human for suite in self.suites)
+
+    @property
+    def sandboxed(self) -> bool:
+        """Whether it runs code that tasks bring, without a network."""
+        return self.part is not None and any(suite.runs_code for suite in self.suites)
 
 
 class ServedAdapter(ApiModel):
@@ -217,6 +229,13 @@ class EvaluateResult(StatusModel):
     baseline: Subject | None = None
     problems: tuple[str, ...] = ()
     report: str
+    spent: Spent | None = None
+
+
+class PartResult(StatusModel):
+    """A part of an evaluation has written what it measured."""
+
+    type: Literal["part"] = "part"
 
 
 class SampleProgress(StatusModel):
@@ -260,4 +279,4 @@ class ProgressDocument(StatusModel):
     url: str | None = None
     gateway: GatewayReport | None = None
     failure: RunFailure | None = None
-    result: Annotated[TrainResult | EvaluateResult, Field(discriminator="type")] | None = None
+    result: Annotated[TrainResult | EvaluateResult | PartResult, Field(discriminator="type")] | None = None

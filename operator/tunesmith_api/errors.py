@@ -39,7 +39,7 @@ def explain(error: ValidationError) -> list[str]:
 def _combinations(detail: ErrorDetails) -> list[str]:
     parent = ".".join(str(part) for part in detail["loc"] if part not in KINDS)
     return [
-        f"{parent}.{field}: {message}" if parent else f"{field}: {message}"
+        f"{'.'.join(name for name in (parent, field) if name)}: {message}"
         for field, message in detail["ctx"]["sentences"]
     ]
 

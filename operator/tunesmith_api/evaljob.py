@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from tunesmith_api.base import (
     GROUP,
@@ -14,16 +15,23 @@ from tunesmith_api.base import (
     Time,
 )
 from tunesmith_api.endpoint import KeyedEndpoint
-from tunesmith_api.finetunejob import JobStatus, MetricValues, PublishedModel, SecretRefs
+from tunesmith_api.evaluation_fit import misfits
+from tunesmith_api.finetunejob import AttemptRecord, JobStatus, MetricValues, PublishedModel, SecretRefs
 from tunesmith_api.podtemplate import PodTemplate
-from tunesmith_api.suites import EvalSuite, MetricName, check_names
+from tunesmith_api.spending import Limits, Spent
+from tunesmith_api.suites import EvalSuite, MetricName
 from tunesmith_api.targets import EACH, EvalTarget
 
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
 # On a run of an EvalJob that repeats: that one's name.
 RUN_OF_LABEL = f"{GROUP}/run-of"
 CronSchedule = Annotated[
-    str, StringConstraints(max_length=100, pattern=r"^[0-9*,/A-Za-z#?-]+( +[0-9*,/A-Za-z#?-]+){4}$")
+    str,
+    StringConstraints(
+        max_length=100,
+        pattern=r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|"
+        r"[0-9*,/A-Za-z#?-]+( +[0-9*,/A-Za-z#?-]+){4})$",
+    ),
 ]
 
 # Metrics that the status has room for.
@@ -102,8 +110,9 @@ class EvalJobSpec(ApiModel):
     schedule: CronSchedule | None = Field(
         default=None,
         description="When to evaluate again and again, as a cron expression of five fields in UTC, such as "
-        "'0 3 * * *'. Each run is an EvalJob of its own, NAME-r1 and so on, and its report is in a folder of that name "
-        "inside report.uri. A run that is due while the one before it is under way is left out.",
+        "'0 3 * * *', or @daily and the like. Each run is an EvalJob of its own, NAME-r1 and so on, and its report is "
+        "in a folder of that name inside report.uri. A run that is due while the one before it is under way is left "
+        "out.",
     )
     history_limit: int = Field(
         default=10,
@@ -119,8 +128,21 @@ class EvalJobSpec(ApiModel):
         description="Samples that a model works on at once. Default: as many as make up a fair number of tokens. "
         "It is halved for as long as the GPU's memory does not suffice.",
     )
+    parallelism: int = Field(
+        default=1,
+        ge=1,
+        le=32,
+        description="How many suites are measured at the same time, each on a pod of its own. 1: one after another on "
+        "one pod, but for those with runsCode. A last pod measures suites that ask people or put an endpoint under "
+        "load, with limits also those that ask an endpoint, and writes the report.",
+    )
+    limits: Limits | None = Field(
+        default=None,
+        description="The most that is asked of endpoints. A suite that would go beyond it is not measured, and the "
+        "verdict is Inconclusive, if not Failed.",
+    )
     report: Report = Field(description="Where the report is written.")
-    resources: Resources = Field(default=Resources(), description="What the evaluation pod asks for.")
+    resources: Resources = Field(default=Resources(), description="What each evaluation pod asks for.")
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pod runs.")
     secret_refs: SecretRefs = ()
     run_policy: RunPolicy = Field(default=RunPolicy(), description="Attempts.")
@@ -131,59 +153,10 @@ class EvalJobSpec(ApiModel):
         return self.schedule is not None or self.target.checkpoint == EACH
 
     @model_validator(mode="after")
-    def _repeats_in_one_way(self) -> Self:
-        if self.schedule is not None and self.target.checkpoint == EACH:
-            raise ValueError("schedule and checkpoint: each both say when to evaluate; drop one of them")
-        if self.baseline is not None and self.baseline.checkpoint == EACH:
-            raise ValueError("baseline.checkpoint: each is for the target; name best, last or a step")
-        return self
-
-    @model_validator(mode="after")
-    def _suites_fit_models(self) -> Self:
-        check_names(self.suites)
-        for role, model in (("target", self.target), ("baseline", self.baseline)):
-            for suite in self.suites:
-                if model and model.is_endpoint and suite.kind.needs_weights:
-                    raise ValueError(
-                        f"suite {suite.name} needs a model's own probabilities, which an endpoint does not give; let "
-                        f"{role} name a model, or put the suite into an EvalJob of its own"
-                    )
-                if model and not model.is_endpoint and suite.kind.needs_endpoint:
-                    raise ValueError(
-                        f"suite {suite.name} measures an endpoint under load; let {role} name a modelServe or an "
-                        "endpoint, or put the suite into an EvalJob of its own"
-                    )
-        for suite in self.suites:
-            if suite.judge and suite.judge.pairwise and self.baseline is None:
-                raise ValueError(
-                    f"suite {suite.name} compares the target's answers with the baseline's; set spec.baseline, or drop "
-                    "pairwise"
-                )
-            if suite.human and self.baseline is None:
-                raise ValueError(
-                    f"suite {suite.name} lets people compare the target's answers with the baseline's; set "
-                    "spec.baseline, or drop the suite"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _gates_fit_suites(self) -> Self:
-        gated: set[str] = set()
-        for gate in self.gates:
-            if gate.metric in gated:
-                raise ValueError(f"gates has more than one gate on {gate.metric}; put its bounds into one")
-            gated.add(gate.metric)
-            if not any(suite.may_give(gate.metric) for suite in self.suites):
-                known = [name for suite in self.suites for name in suite.listed_metrics()]
-                raise ValueError(
-                    "every gate must be on a metric that one of the suites gives; "
-                    f"{gate.metric} is not among {', '.join(known)}"
-                )
-            if gate.compares and self.baseline is None:
-                raise ValueError(
-                    "minImprovement and maxRegression need a baseline; set spec.baseline, or drop them from the gate "
-                    f"on {gate.metric}"
-                )
+    def _goes_together(self) -> Self:
+        if sentences := list(misfits(self)):
+            found = {"text": "; ".join(sentences), "sentences": [("", each) for each in sentences]}
+            raise PydanticCustomError("combination", "{text}", found)
         return self
 
 
@@ -242,6 +215,18 @@ class GateResult(StatusModel):
     message: str = Field(max_length=1024, description="What was asked, what was found and by how much it missed.")
 
 
+class EvaluationPart(StatusModel):
+    """A suite that is measured by a workload of its own."""
+
+    suite: str = Field(max_length=63, description="Its name.")
+    attempts: tuple[AttemptRecord, ...] = Field(
+        default=(),
+        max_length=20,
+        description="The last attempts to measure it, oldest first.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+
+
 class EvalJobStatus(JobStatus):
     """The observed evaluation."""
 
@@ -249,6 +234,13 @@ class EvalJobStatus(JobStatus):
     target: Subject | None = Field(default=None, description="What was judged.")
     baseline: Subject | None = Field(default=None, description="What it was compared with.")
     percent: int | None = Field(default=None, ge=0, le=100, description="Share of samples done.")
+    parts: tuple[EvaluationPart, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Suites that are measured by workloads of their own, before the attempt that writes the report.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["suite"]},
+    )
+    spent: Spent | None = Field(default=None, description="What was asked of endpoints.")
     rating_url: str | None = Field(
         default=None,
         max_length=1200,

@@ -116,6 +116,7 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             "minImprovement and maxRegression need a baseline; set spec.baseline",
             "gates",
         ),
+        Rule("spec.limits", "has(self.maxRequests) || has(self.maxTokens)", "set maxRequests, maxTokens or both"),
         Rule(
             "spec",
             "!has(self.schedule) || !has(self.target.checkpoint) || self.target.checkpoint != 'each'",

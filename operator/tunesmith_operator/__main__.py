@@ -73,7 +73,7 @@ def main(
     ] = Settings.coscheduler,
     allow_task_code: Annotated[
         bool,
-        typer.Option(envvar="TUNESMITH_ALLOW_TASK_CODE", help="Let evaluation tasks that users write bring Python."),
+        typer.Option(envvar="TUNESMITH_ALLOW_TASK_CODE", help="Let suites with runsCode run, in sandboxes."),
     ] = False,
     concurrency: Annotated[
         int, typer.Option(envvar="TUNESMITH_CONCURRENCY", min=1, help="Resources reconciled at a time.")

@@ -193,12 +193,15 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option(min=1, help="Attempt or revision; the last one unless given.", show_default=False)
     ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Of an EvalJob: a suite that is measured apart.", show_default=False)
+    ] = None,
     state: StateFolder = Path(DEFAULT_FOLDER),
     namespace: Namespace = "default",
 ) -> None:
     """Print the log of a resource's attempt or server."""
     here = State(state)
-    path = names.log_of(here, names.find(here, what, namespace), attempt)
+    path = names.log_of(here, names.find(here, what, namespace), attempt, suite)
     with path.open(encoding="utf-8", errors="replace") as log:
         while True:
             sys.stdout.write(log.read())

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from tunesmith_api.base import API_VERSION
 from tunesmith_api.errors import explain
 from tunesmith_api.meta import Reference
-from tunesmith_api.resources import KINDS, FineTuneJob, Resource, parse, reference
+from tunesmith_api.resources import KINDS, EvalJob, FineTuneJob, Resource, parse, reference
 from tunesmith_operator import yamlreader
 from tunesmith_operator.planner import Observed
 from tunesmith_operator.planner.references import find_cycle
+from tunesmith_operator.planner.repeating import schedule_problem
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "-"
@@ -116,6 +117,9 @@ def _resource(value: Any) -> Resource:
         raise _RefusedError(*explain(error)) from error
     except (ValueError, RecursionError) as error:
         raise _RefusedError("it holds itself through an alias; write it out") from error
+    schedule = resource.spec.schedule if isinstance(resource, EvalJob) else None
+    if schedule is not None and (problem := schedule_problem(schedule)):
+        raise _RefusedError(problem)
     metadata = resource.metadata.model_copy(
         update={"uid": "", "generation": 1, "creation_timestamp": None, "deletion_timestamp": None}
     )

@@ -288,6 +288,29 @@ def test_checkpoints_have_no_suites_that_ask_endpoints(suite: dict[str, Any]) ->
     assert sentence.startswith(f"spec.evaluation.suites[0].{next(iter(suite))}: ")
 
 
+def test_what_does_not_fit_is_told_all_at_once() -> None:
+    suites = [
+        {"name": "tone", "judge": JUDGE | {"pairwise": True}},
+        {"name": "speed", "performance": {}},
+        {"name": "facts", "golden": {"uri": "pvc://d/x"}},
+    ]
+    gates = [
+        {"metric": "facts/bleu", "min": 1},
+        {"metric": "facts/f1", "maxRegression": 0.1},
+        {"metric": "poems/f1", "minImprovement": 1},
+    ]
+    starts = [
+        "spec: suite speed measures an endpoint under load",
+        "spec: suite tone compares the target's answers with the baseline's",
+        "spec: every gate must be on a metric that one of the suites gives; facts/bleu is not among",
+        "spec: every gate must be on a metric that one of the suites gives; poems/f1 is not among",
+        "spec: minImprovement and maxRegression need a baseline; set spec.baseline, or drop them from the gates on "
+        "facts/f1, poems/f1",
+    ]
+    said = evaluating(suites=suites, gates=gates)
+    assert [sentence[: len(start)] for sentence, start in zip(said, starts, strict=True)] == starts
+
+
 def test_a_gate_may_be_on_any_task_of_a_harness_suite() -> None:
     suites = [{"name": "a", "harness": {"tasks": ["mmlu"]}}]
     gates = [{"metric": "a/mmlu_anatomy/acc", "min": 0.5}]

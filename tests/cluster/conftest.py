@@ -38,7 +38,7 @@ def operator(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster with the operator installed by Helm, for as long as the tests run."""
     cluster.helm(
         "upgrade", "--install", "tunesmith", str(CHART), "--namespace", SYSTEM, "--create-namespace",
-        "--take-ownership", "--wait", "--timeout", "3m", *chart_values(crds__keep="false"),
+        "--take-ownership", "--wait", "--timeout", "3m", *chart_values(crds__keep="false", allowTaskCode="true"),
     )  # fmt: skip
     yield cluster
     cluster.helm("uninstall", "tunesmith", "--namespace", SYSTEM, "--wait")

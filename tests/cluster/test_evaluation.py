@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.builders import manifest
 from tests.cluster.cluster import STANDIN_IMAGE, Cluster, Namespace, Object, eventually
 from tests.cluster.work import evaluation, job, server
+from tests.tiny import make_tiny_model
 
 SECRET = "sk-of-the-judge"
 # A judge that answers every other request only, and wants a key.
@@ -151,6 +152,98 @@ def test_a_judge_that_errs_half_of_the_time_is_asked_again_or_leaves_the_verdict
     # No word of the key, in what is kept and in what is said.
     assert SECRET not in json.dumps([patient, hasty, stranger])
     assert SECRET not in shelf.run("sh", "-c", "cat /volumes/reports/*/results.json /volumes/reports/*-answers/*")
+
+
+# All that a task's code finds and must not have.
+CODE = """
+import os, pathlib, socket
+
+
+def found():
+    if pathlib.Path("/var/run/secrets").exists():
+        yield "token"
+    yield from (name for name in ("good", "bad") if name in os.environ)
+    for folder in ("/volumes/data", "/volumes/models/tiny", "/volumes/reports"):
+        try:
+            (pathlib.Path(folder) / "mine").write_text("")
+            yield folder
+        except OSError:
+            pass
+    try:
+        socket.create_connection((os.environ["KUBERNETES_SERVICE_HOST"], 443), timeout=5)
+        yield "network"
+    except PermissionError:
+        pass
+
+
+def score(doc, results):
+    print("found:", *found(), flush=True)
+    return {"length": float(len(doc["question"])), "sealed": float(not list(found()))}
+"""
+TASK = """
+task: sums
+dataset_path: json
+dataset_kwargs: {data_files: {test: sums.jsonl}}
+test_split: test
+output_type: generate_until
+generation_kwargs: {until: ["."], max_gen_toks: 4}
+doc_to_text: "{{question}}"
+doc_to_target: "{{answer}}"
+process_results: !function own.score
+metric_list:
+- {metric: length, aggregation: mean, higher_is_better: true}
+- {metric: sealed, aggregation: mean, higher_is_better: true}
+"""
+
+
+def test_suites_beside_each_other_and_code_without_a_network(
+    operator: Cluster, namespace: Namespace, tmp_path: Path
+) -> None:
+    for claim in ("data", "models", "reports"):
+        namespace.claim(claim)
+    shelf = namespace.shelf("data", "models", "reports")
+    data, models = tmp_path / "data", tmp_path / "models"
+    (data / "tasks").mkdir(parents=True)
+    (data / "facts.jsonl").write_text('{"prompt": "The sky is", "completion": "blue"}\n' * 2)
+    files = {"sums.yaml": TASK, "own.py": CODE, "sums.jsonl": '{"question": "1+1=", "answer": "2"}\n' * 2}
+    for name, text in files.items():
+        (data / "tasks" / name).write_text(text)
+    make_tiny_model(models / "tiny", ["The sky is blue, and 1+1=2."] * 8)
+    shelf.put(data, "data")
+    shelf.put(models, "models")
+    golden = {"uri": "pvc://data/facts.jsonl", "metrics": ["f1"], "maxNewTokens": 4}
+    code = {"tasks": ["sums"], "taskUris": ["pvc://data/tasks"], "runsCode": True}
+    spec = {
+        "target": {"uri": "pvc://models/tiny"},
+        "suites": [
+            {"name": "facts", "golden": golden},
+            {"name": "prose", "perplexity": {"uri": "pvc://data/facts.jsonl", "format": "promptCompletion"}},
+            {"name": "code", "harness": code},
+        ],
+        "gates": [{"metric": "code/sums/sealed", "min": 1}, {"metric": "facts/f1", "min": 0}],
+        "parallelism": 2,
+        "secretRefs": [{"name": "judge"}],
+        "report": {"uri": "pvc://reports/apart"},
+    }
+    namespace.apply(*judge()[2:], manifest("EvalJob", "apart", spec, namespace.name))
+
+    namespace.await_condition("EvalJob", "apart", "Passed", seconds=300)
+
+    status = namespace.status("EvalJob", "apart")
+    parts = {each["suite"]: [attempt["reason"] for attempt in each["attempts"]] for each in status["parts"]}
+    assert parts == {"facts": ["Completed"], "prose": ["Completed"], "code": ["Completed"]}
+    assert [each["workload"] for each in status["attempts"]] == ["apart-e1"]
+    values = {each["metric"]: each["value"] for each in status["results"]}
+    assert (values["code/sums/sealed"], values["code/sums/length"]) == (1, 4)
+    # Wherever networks have policies, one would have kept it from the network as well.
+    policy = namespace.get("NetworkPolicy", "apart-p3-1")
+    assert policy is not None
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    (pod,) = namespace.all("Pod", "tunesmith.dev/sandbox=true")
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert "serviceAccountToken" not in json.dumps(pod["spec"]["volumes"])
+    assert namespace.get("ServiceAccount", "apart-p3-1") is None
+    assert json.loads(shelf.run("cat", "/volumes/reports/apart/results.json"))["verdict"] == "Passed"
 
 
 def judge() -> list[Object]:

@@ -23,9 +23,9 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
     ),
     r"^(best|last|each|[0-9]+)$": (["7", "best", "last", "120"], ["worst", "-1", "step 7", "7a"]),
     r"^[-._a-zA-Z0-9]+$": (["a", "api-key", "tls.key", "A_B"], ["a b", "a/b", "ä"]),
-    r"^[0-9*,/A-Za-z#?-]+( +[0-9*,/A-Za-z#?-]+){4}$": (
-        ["* * * * *", "0 3 * * *", "*/5 0-6 1,15 JAN MON-FRI"],
-        ["@daily", "* * * *", "* * * * * *", "0 3 * * ä"],
+    r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9*,/A-Za-z#?-]+( +[0-9*,/A-Za-z#?-]+){4})$": (
+        ["@daily", "* * * * *", "0 3 * * *", "*/5 0-6 1,15 JAN MON-FRI"],
+        ["@never", "@daily 3", "* * * *", "* * * * * *", "0 3 * * ä"],
     ),
     r"^(evalLoss|[a-z0-9]([-a-z0-9]*[a-z0-9])?/[A-Za-z][A-Za-z0-9]*)$": (
         ["a/b", "evalLoss", "facts/rouge2"],

@@ -133,6 +133,8 @@ _EVAL_JOB: Object = RUN | {
         },
     ],
     "batchSize": 4,
+    "parallelism": 4,
+    "limits": {"maxRequests": 1000, "maxTokens": 1000000},
     "report": {"uri": "pvc://reports/bot"},
     "runPolicy": {"maxAttempts": 2, "activeDeadlineSeconds": 3600, "ttlSecondsAfterFinished": 600},
 }
@@ -161,6 +163,12 @@ _BY_URI: Object = _EVAL_JOB | {
     "schedule": "0 3 * * *",
     "historyLimit": 5,
 }
+# Code can reach volumes only.
+_WITH_CODE: Object = RUN | {
+    "target": {"uri": "pvc://models/bot"},
+    "suites": [{"name": "code", "harness": {"tasks": ["sums"], "taskUris": ["pvc://data/tasks"], "runsCode": True}}],
+    "report": {"uri": "pvc://reports/bot"},
+}
 _OF_CHECKPOINTS: Object = _EVAL_JOB | {
     "target": {"fineTuneJob": "bot", "checkpoint": "10"},
     "baseline": {"fineTuneJob": "bot", "checkpoint": "10"},
@@ -180,4 +188,13 @@ _GATED: Object = _EVAL_JOB | {
     "gates": [{"metric": f"suite-0/{GOLDEN_METRICS[0]}", "min": 0.25, "max": 1.0, "minImprovement": 0.5} | _COMPARED],
 }
 
-EVAL_JOBS: tuple[Object, ...] = (_EVAL_JOB, _BY_URI, _OF_CHECKPOINTS, _OF_SERVERS, _OF_ENDPOINTS, _UNDER_LOAD, _GATED)
+EVAL_JOBS: tuple[Object, ...] = (
+    _EVAL_JOB,
+    _BY_URI,
+    _OF_CHECKPOINTS,
+    _OF_SERVERS,
+    _OF_ENDPOINTS,
+    _UNDER_LOAD,
+    _GATED,
+    _WITH_CODE,
+)

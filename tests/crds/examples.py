@@ -199,6 +199,18 @@ EXAMPLES: tuple[Examples, ...] = (
     *_targets("baseline"),
     Examples(
         "EvalJob",
+        "spec.limits",
+        "set maxRequests, maxTokens or both",
+        "spec.limits",
+        taken=(
+            {"limits": {"maxRequests": 1}},
+            {"limits": {"maxTokens": 1}},
+            {"limits": {"maxRequests": 1, "maxTokens": 1}},
+        ),
+        refused=({"limits": {}},),
+    ),
+    Examples(
+        "EvalJob",
         "spec",
         "schedule and checkpoint: each both say when to evaluate; drop one of them",
         "spec.schedule",

@@ -33,6 +33,8 @@ OTHER: dict[str, Any] = {
     "suites": [{"name": "other", "golden": {"uri": "pvc://data/other.jsonl"}}],
     "gates": [{"metric": "facts/f1", "min": 0.5}],
     "batchSize": 1,
+    "parallelism": 2,
+    "limits": {"maxRequests": 7},
     "report": {"uri": "pvc://reports/elsewhere"},
     "workers": 7,
     "backend": "native",

@@ -147,6 +147,8 @@ EVAL_JOB_STATUS: Object = JOB_STATUS | {
     "target": SUBJECT,
     "baseline": SUBJECT,
     "percent": 50,
+    "parts": [{"suite": "facts", "attempts": JOB_STATUS["attempts"]}],
+    "spent": {"requests": 10, "tokens": 1000},
     "ratingUrl": "http://rating-bot-e1.default.svc:8080/?key=k",
     "results": [
         {

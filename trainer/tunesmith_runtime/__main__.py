@@ -20,16 +20,22 @@ from tunesmith_api.contract import (
     EvaluateResult,
     EvaluateRun,
     GatewayRun,
+    PartResult,
+    ProgressDocument,
     RunConfig,
+    RunFailure,
     ServeRun,
     TrainResult,
     TrainRun,
     run_config,
 )
-from tunesmith_runtime import process
+from tunesmith_runtime import process, sandbox
 from tunesmith_runtime.errors import RunError, as_run_error
 from tunesmith_runtime.kubernetes_progress import ConfigMapMirror
 from tunesmith_runtime.progress import ProgressReporter
+
+# Of a message, so that the document around it is whole where Kubernetes keeps 4 KiB of it, in any script.
+_LONGEST_IN_SANDBOX = 900
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -68,14 +74,16 @@ def main(arguments: Sequence[str] = ()) -> int:
         except Exception as error:
             if process.is_ending():  # what failed was cut off
                 return process.TERMINATED
-            return _fail(error, reporter)
+            return _fail(error, config, reporter)
         reporter.update(state="Succeeded", stage="", result=result)
         return 0
 
 
 def _carry_out(
     config: RunConfig, reporter: ProgressReporter, mirror: ConfigMapMirror | None
-) -> TrainResult | EvaluateResult | None:
+) -> TrainResult | EvaluateResult | PartResult | None:
+    if isinstance(config, EvaluateRun) and config.sandboxed:
+        sandbox.enter()  # before anything else: no code of others may have run
     os.environ.setdefault("TQDM_DISABLE", "1")  # a log file is no place for progress bars
     # Threads that spin for long while they wait slow down whoever shares the cores, a second run above all. This short
     # a spin costs a single run nothing; none at all (OMP_WAIT_POLICY=PASSIVE) halves its speed.
@@ -87,9 +95,9 @@ def _carry_out(
 
             return run(config, reporter)
         case EvaluateRun():
-            from tunesmith_runtime.evaluate.evaluating import evaluate
+            from tunesmith_runtime.evaluate.evaluating import evaluate, evaluate_part
 
-            return evaluate(config, reporter)
+            return evaluate_part(config, config.part, reporter) if config.part else evaluate(config, reporter)
         case ServeRun():
             from tunesmith_runtime.serve.engine.serving import serve
 
@@ -102,14 +110,22 @@ def _carry_out(
             return None
 
 
-def _fail(error: Exception, reporter: ProgressReporter) -> int:
+def _fail(error: Exception, config: RunConfig, reporter: ProgressReporter) -> int:
     failure = as_run_error(error)
     if type(failure) is RunError:
         traceback.print_exception(error)
     print(f"error: {failure.message}", file=sys.stderr)  # noqa: T201 - the run's log
-    process.leave_last_words(failure.message)
+    process.leave_last_words(_last_words(failure.failure(), config))
     reporter.update(state="Failed", failure=failure.failure())
     return 1
+
+
+def _last_words(failure: RunFailure, config: RunConfig) -> str:
+    """Return what a failing run leaves beside its log: a sentence; from a sandbox, where nothing else gets out, all."""
+    if not (isinstance(config, EvaluateRun) and config.sandboxed):
+        return failure.message
+    short = failure.model_copy(update={"message": failure.message[:_LONGEST_IN_SANDBOX]})
+    return ProgressDocument(state="Failed", failure=short).model_dump_json(by_alias=True, exclude_none=True)
 
 
 if __name__ == "__main__":

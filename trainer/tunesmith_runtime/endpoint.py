@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tunesmith_api import conditions
 from tunesmith_api import endpoint as api
 from tunesmith_runtime.errors import ConfigError, RunError
+from tunesmith_runtime.spending import Spending
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI, OpenAI
@@ -53,11 +54,12 @@ class Endpoint:
     """A connection to an endpoint, which several threads may use at the same time.
 
     What is not answered is asked again, with longer and longer pauses. All methods raise EndpointUnavailableError when
-    it stays without an answer, EndpointRefusedError when the endpoint refuses, and TooLongError.
+    it stays without an answer, EndpointRefusedError when the endpoint refuses, TooLongError, and LimitReachedError.
     """
 
-    def __init__(self, spec: api.Endpoint, caller: Caller, client: "OpenAI") -> None:
+    def __init__(self, spec: api.Endpoint, caller: Caller, client: "OpenAI", spending: Spending) -> None:
         self.spec = spec
+        self.spending = spending
         self._caller = caller
         self._client = client
 
@@ -70,6 +72,7 @@ class Endpoint:
                 messages=list(messages),  # type: ignore[arg-type]
                 **options,
             )
+            self.spending.use(tokens_in(answer.usage))
             return _text(answer.choices[0].message.content or "")
 
         return self._answered(ask)
@@ -79,6 +82,7 @@ class Endpoint:
 
         def ask() -> str:
             answer = self._client.completions.create(model=self.spec.model, prompt=prompt, **options)
+            self.spending.use(tokens_in(answer.usage))
             return _text(answer.choices[0].text)
 
         return self._answered(ask)
@@ -86,7 +90,7 @@ class Endpoint:
     def asking_once(self) -> "AsyncOpenAI":
         """Return a client for any number of questions at a time, each of which is asked only once. Its owner closes it.
 
-        It raises openai's errors, whose texts may hold the key.
+        It raises openai's errors, whose texts may hold the key, and its requests are for the caller to count.
         """
         from openai import DEFAULT_CONNECTION_LIMITS, AsyncOpenAI, DefaultAsyncHttpxClient
 
@@ -157,18 +161,33 @@ def _text(found: Any) -> str:
     return found.encode("utf-8", "replace").decode()
 
 
+def tokens_in(usage: Any) -> int | None:
+    """Return the tokens of a prompt and its answer, None where the endpoint does not tell."""
+    counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
+    known = [count for count in counts if isinstance(count, int) and count >= 0]
+    return sum(known) if known else None
+
+
 @contextmanager
-def connected(spec: api.Endpoint, caller: Caller) -> Iterator[Endpoint]:
-    """Give an endpoint. Its key is never part of what is logged or raised."""
+def connected(spec: api.Endpoint, caller: Caller, spending: Spending | None = None) -> Iterator[Endpoint]:
+    """Give an endpoint. Its key is never part of what is logged or raised. What it is asked counts as `spending`."""
     from openai import OpenAI  # takes seconds: only for those who use it
 
-    with OpenAI(
+    counted = spending or Spending()
+
+    class Client(OpenAI):
+        """One that counts each request, also those that are sent again."""
+
+        def _prepare_request(self, request: Any) -> None:
+            counted.take()
+
+    with Client(
         base_url=spec.url,
         api_key=caller.key or "none",
         timeout=spec.timeout_seconds,
         max_retries=spec.max_retries,
     ) as client:
-        yield Endpoint(spec, caller, client)
+        yield Endpoint(spec, caller, client, counted)
 
 
 def caller_of(spec: api.KeyedEndpoint, called: str, field: str) -> Caller:

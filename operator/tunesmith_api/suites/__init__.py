@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import ApiModel, ItemName
+from tunesmith_api.endpoint import KeyedEndpoint
 from tunesmith_api.suites.classification import ClassificationSuite
 from tunesmith_api.suites.extraction import ExtractionSuite
 from tunesmith_api.suites.golden import GoldenSuite
@@ -89,6 +90,18 @@ class EvalSuite(Suite):
     performance: PerformanceSuite | None = Field(default=None, description="How fast an endpoint answers under load.")
     safety: SafetySuite | None = Field(default=None, description="How it behaves where it could do harm.")
     human: HumanSuite | None = Field(default=None, description="Answers that people compare on a page.")
+
+    @property
+    def judges(self) -> tuple[KeyedEndpoint, ...]:
+        """The endpoints of its judges."""
+        refusal = self.safety.refusal if self.safety else None
+        judges = (self.judge, refusal.judge if refusal else None)
+        return tuple(each.endpoint for each in judges if each)
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether it runs Python that its tasks bring, and so must be measured in a sandbox."""
+        return self.harness is not None and self.harness.runs_code
 
 
 def check_names(suites: Sequence[Suite]) -> None:

@@ -1,6 +1,6 @@
 """Tasks of lm-evaluation-harness."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
@@ -64,6 +64,18 @@ class HarnessSuite(SuiteKind):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 
+    runs_code: bool = Field(
+        default=False,
+        description="Tasks may bring Python (!function, class, and the like) and run what the model writes. They are "
+        "then measured in a pod of their own that has no network and no secrets, where the cluster's admin allows "
+        "code (allowTaskCode). Models, data and report must lie on pvc://.",
+    )
+
+    @property
+    def data_uris(self) -> tuple[str, ...]:
+        """The URIs that it reads: of task YAML, and of the data of inline tasks."""
+        return (*self.task_uris, *_uris([each.config.get("dataset_kwargs") for each in self.inline_tasks]))
+
     def metric_names(self) -> tuple[str, ...]:
         """Return nothing: which metrics a task has is only known where it is read."""
         return ()
@@ -78,6 +90,14 @@ class HarnessSuite(SuiteKind):
         _distinct("taskUris", self.task_uris)
         _distinct("inlineTasks", [each.name for each in self.inline_tasks])
         return self
+
+
+def _uris(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and "://" in value:
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _uris(item)
 
 
 def _distinct(field: str, values: Sequence[str]) -> None:

@@ -67,7 +67,7 @@ def render(workload: Workload, settings: Settings, offer: Offer = USUAL) -> tupl
     return tuple(parts)
 
 
-def _ray_job(workload: Workload, settings: Settings, account: str, offer: Offer) -> Object:
+def _ray_job(workload: Workload, settings: Settings, account: str | None, offer: Offer) -> Object:
     config = workload.config
     assert isinstance(config, TrainRun)  # noqa: S101 - `choice` sends nothing else here
     start = {

@@ -12,6 +12,7 @@ from tunesmith_operator.backends.objects import (
     WORKER,
     Object,
     digest,
+    in_sandbox,
     make,
     rating_name,
     ray_name,
@@ -31,9 +32,14 @@ def render(workload: Workload, settings: Settings) -> tuple[Object, ...]:
     """Return the objects that a workload becomes, in the order in which to apply them.
 
     The last one starts it; it carries a digest of them all. The token of a run of several pods is in a Secret of its
-    own, see `secret`. Raises RenderError for storage that only the local shell has, and for several pods that Kueue
-    should hold.
+    own, see `secret`. Raises RenderError for storage that only the local shell has, for several pods that Kueue should
+    hold, and for code that the cluster's admin does not allow.
     """
+    if in_sandbox(workload) and not settings.allow_task_code:
+        raise RenderError(
+            f"suite {_suites(workload)} runs code that its tasks bring (harness.runsCode), which this cluster does not "
+            "allow; drop the suite, or ask the cluster's admin to set allowTaskCode in the values of Tunesmith's chart"
+        )
     if gangs.of(workload) == "kueue" and isinstance(workload.config, TrainRun) and workload.config.workers > 1:
         raise RenderError(
             several_need_kuberay("this attempt runs on the native backend", "choose backend kuberay for the next one")
@@ -41,6 +47,8 @@ def render(workload: Workload, settings: Settings) -> tuple[Object, ...]:
     parts, account = surroundings(workload)
     if group := gangs.pod_group(workload, settings.gangs):
         parts.append(group)
+    if in_sandbox(workload):
+        parts.append(_isolation(workload))
     config = workload.config
     if isinstance(config, ServeRun):
         parts += [_service(workload, config), _deployment(workload, settings, account)]
@@ -67,7 +75,7 @@ def secret(workload: Workload, token: str) -> Object | None:
     return make(workload, "v1", "Secret", name, CONFIG, type="Opaque", immutable=True, stringData={"token": token})
 
 
-def _job(workload: Workload, settings: Settings, account: str) -> Object:
+def _job(workload: Workload, settings: Settings, account: str | None) -> Object:
     spec = {
         # The resource owns its attempts, with their delays and their history; a Job is one of them.
         "backoffLimit": 0,
@@ -76,6 +84,17 @@ def _job(workload: Workload, settings: Settings, account: str) -> Object:
     job = make(workload, "batch/v1", "Job", workload.name, DRIVER, spec=spec)
     gangs.hold(workload, job)
     return job
+
+
+def _suites(workload: Workload) -> str:
+    config = workload.config
+    return ", ".join(suite.name for suite in config.suites) if isinstance(config, EvaluateRun) else ""
+
+
+def _isolation(workload: Workload) -> Object:
+    """Return the policy that lets nothing into the pod of a workload, and nothing out."""
+    spec = {"podSelector": {"matchLabels": selector(workload, DRIVER)}, "policyTypes": ["Ingress", "Egress"]}
+    return make(workload, "networking.k8s.io/v1", "NetworkPolicy", workload.name, CONFIG, spec=spec)
 
 
 def _meeting_point(workload: Workload) -> Object:
@@ -89,7 +108,7 @@ def _meeting_point(workload: Workload) -> Object:
     return make(workload, "v1", "Service", ray_name(workload.name), WORKER, spec=spec)
 
 
-def _workers(workload: Workload, settings: Settings, account: str, replicas: int) -> Object:
+def _workers(workload: Workload, settings: Settings, account: str | None, replicas: int) -> Object:
     spec = {
         "replicas": replicas,
         "serviceName": ray_name(workload.name),
@@ -100,7 +119,7 @@ def _workers(workload: Workload, settings: Settings, account: str, replicas: int
     return make(workload, "apps/v1", "StatefulSet", workers_name(workload.name), WORKER, spec=spec)
 
 
-def _deployment(workload: Workload, settings: Settings, account: str) -> Object:
+def _deployment(workload: Workload, settings: Settings, account: str | None) -> Object:
     spec = {
         "replicas": workload.replicas,
         "selector": {"matchLabels": selector(workload, SERVER)},
@@ -123,7 +142,7 @@ def _routes(workload: Workload) -> Object:
     return make(workload, "v1", "ConfigMap", routes_name(workload.name), ROUTES, data={ROUTES_KEY: text})
 
 
-def _gateway(workload: Workload, settings: Settings, account: str) -> Object:
+def _gateway(workload: Workload, settings: Settings, account: str | None) -> Object:
     made = _deployment(workload, settings, account)
     # Never fewer than there should be.
     made["spec"]["strategy"] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from tunesmith_api.base import API_VERSION, GROUP
-from tunesmith_api.contract import RunIdentity
+from tunesmith_api.contract import EvaluateRun, RunIdentity
 from tunesmith_api.resources import EvalJob, Resource
 from tunesmith_operator.planner import Workload
 
@@ -23,6 +23,9 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 
 # On the progress of an attempt: what it was started on, unless that is the native backend.
 BACKEND_ANNOTATION = f"{GROUP}/backend"
+
+# On the Job and the pod of a workload that runs code without a network.
+SANDBOX_LABEL = f"{GROUP}/sandbox"
 
 # Roles of the objects of a workload.
 DRIVER = "driver"
@@ -72,6 +75,11 @@ def token_name(workload: Workload) -> str:
     by who may not read Secrets.
     """
     return f"{ray_name(workload.name)}-{workload.config.run.uid[:8]}"
+
+
+def in_sandbox(workload: Workload) -> bool:
+    """Return whether a workload runs code that its tasks bring, apart from network and secrets."""
+    return isinstance(workload.config, EvaluateRun) and workload.config.sandboxed
 
 
 def make(workload: Workload, api_version: str, kind: str, name: str, role: str, **body: Any) -> Object:
@@ -137,7 +145,8 @@ def selector(workload: Workload, role: str) -> dict[str, str]:
 
 def labels(workload: Workload, role: str) -> dict[str, str]:
     """Return all labels of an object of a workload."""
-    return {**selector(workload, role), **owner_labels(workload.config.run)}
+    sandbox = {SANDBOX_LABEL: "true"} if in_sandbox(workload) else {}
+    return {**selector(workload, role), **owner_labels(workload.config.run), **sandbox}
 
 
 def owner_labels(run: RunIdentity) -> dict[str, str]:

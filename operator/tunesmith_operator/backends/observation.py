@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunesmith_api import conditions as c
-from tunesmith_api.contract import ProgressDocument
+from tunesmith_api.contract import PartResult, ProgressDocument
 from tunesmith_api.traffic import GatewayReport
 from tunesmith_operator.backends import endings, presence, waiting
 from tunesmith_operator.backends.children import Children, group
-from tunesmith_operator.backends.objects import ROLE_LABEL, SERVER, Object
+from tunesmith_operator.backends.objects import ROLE_LABEL, SANDBOX_LABEL, SERVER, Object
 from tunesmith_operator.backends.shared import progress_in
 from tunesmith_operator.planner import ObservedWorkload
 
@@ -70,6 +70,8 @@ def _run(children: Children, starter: Object, now: datetime | None) -> ObservedW
     if starter["metadata"].get("deletionTimestamp") and (end is None or presence.linger(children.pods, now)):
         return ObservedWorkload(name, "Running", progress=progress, stopping=True)
     if end and end.state == "Succeeded":
+        if _in_sandbox(starter):  # it could not say so itself
+            progress = ProgressDocument(state="Succeeded", result=PartResult())
         return ObservedWorkload(name, "Succeeded", progress=progress, ended_at=end.at)
     if end and presence.driver_lingers(children.pods, now):
         return ObservedWorkload(name, "Running", progress=progress, stopping=True)
@@ -244,7 +246,7 @@ def _containers(pod: Object) -> Sequence[Mapping[str, Any]]:
 
 def report_of(children: Children) -> ProgressDocument | None:
     """Return what a workload has reported last, also when it is gone."""
-    return _document(progress_in(children.progress) if children.progress else None)
+    return _document(progress_in(children.progress) if children.progress else _said_in_sandbox(children.pods))
 
 
 def _document(text: str | None) -> ProgressDocument | None:
@@ -254,6 +256,16 @@ def _document(text: str | None) -> ProgressDocument | None:
         return ProgressDocument.model_validate_json(text)
     except ValidationError:
         return None  # only the run's own account can write it, and only its own run would suffer
+
+
+def _in_sandbox(each: Object) -> bool:
+    return _labels(each).get(SANDBOX_LABEL) == "true"
+
+
+def _said_in_sandbox(pods: Sequence[Object]) -> str | None:
+    """Return the last words of a pod that reaches no API server: a progress document, if it wrote them itself."""
+    said = (state.get("message") for pod in _by_name(pods) if _in_sandbox(pod) for state in _terminated(pod))
+    return next((words for words in said if words and words.startswith("{")), None)
 
 
 def _url(service: Object) -> str:

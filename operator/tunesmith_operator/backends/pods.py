@@ -1,9 +1,10 @@
 """The pods of a workload: restricted, with the volumes and the environment that the runtime expects."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tunesmith_api import uris
 from tunesmith_api.contract import (
     ALLOW_CODE_VARIABLE,
     API_KEYS_VARIABLE,
@@ -33,6 +34,7 @@ from tunesmith_operator.backends.objects import (
     SERVER,
     WORKER,
     Object,
+    in_sandbox,
     labels,
     progress_name,
     rating_name,
@@ -80,13 +82,19 @@ class Settings:
 
 
 def pod(workload: Workload, settings: Settings, role: str, account: str | None) -> Object:
-    """Return the pod template of a role of a workload, run by the ServiceAccount `account`."""
+    """Return the pod template of a role of a workload, run by the ServiceAccount `account`.
+
+    Of what a resource gives its pods, a sandbox takes what places it, and nothing that could bring it secrets.
+    """
     wanted = workload.pod_template
+    if in_sandbox(workload):
+        wanted = wanted.model_copy(update={"env": (), "volumes": (), "volume_mounts": ()})
+        workload = replace(workload, pod_template=wanted, secrets=(), keys=())
     spec: Object = {
         "restartPolicy": "Never" if role == DRIVER else "Always",
         "terminationGracePeriodSeconds": _grace_seconds(workload, role),
         # Only who reports progress talks to the API server.
-        "automountServiceAccountToken": role != WORKER,
+        "automountServiceAccountToken": role != WORKER and not in_sandbox(workload),
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
@@ -188,7 +196,7 @@ def _environment(workload: Workload, settings: Settings, role: str) -> list[Obje
         "HOME": SCRATCH_FOLDER,
         "PYTHONUNBUFFERED": "1",
     }
-    if role != WORKER:
+    if role != WORKER and not in_sandbox(workload):
         values[PROGRESS_CONFIG_MAP_VARIABLE] = progress_name(workload.name)
     if role == SERVER:
         values |= {HOST_VARIABLE: "0.0.0.0", READY_VARIABLE: f"{SCRATCH_FOLDER}/ready"}  # noqa: S104 - the pod's own
@@ -255,18 +263,29 @@ def _keys_of(workload: Workload) -> str | None:
 
 
 def _mounts(workload: Workload) -> list[Object]:
-    serves = isinstance(workload.config, ServeRun)
+    reads = isinstance(workload.config, ServeRun) or in_sandbox(workload)
     claims = claims_of(workload)
     return [
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "scratch", "mountPath": SCRATCH_FOLDER},
         *(
-            {"name": f"claim-{number}", "mountPath": f"{VOLUMES_FOLDER}/{claim}", "readOnly": serves}
+            {"name": f"claim-{number}", "mountPath": f"{VOLUMES_FOLDER}/{claim}", "readOnly": reads}
             for number, claim in enumerate(claims)
         ),
         *([{"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True}] if _keys_of(workload) else []),
+        *_own_folder(workload),
         *([{"name": "shm", "mountPath": "/dev/shm"}] if isinstance(workload.config, TrainRun) else []),  # noqa: S108
     ]
+
+
+def _own_folder(workload: Workload) -> list[Object]:
+    """Return the mount of the one folder that a sandbox may write to."""
+    if not isinstance(workload.config, EvaluateRun) or workload.config.part is None or not in_sandbox(workload):
+        return []
+    _, claim, path = uris.split(workload.config.part)
+    folder = path.rpartition("/")[0]
+    number = claims_of(workload).index(claim)
+    return [{"name": f"claim-{number}", "mountPath": f"{VOLUMES_FOLDER}/{claim}/{folder}", "subPath": folder}]
 
 
 def _volumes(workload: Workload) -> list[Object]:

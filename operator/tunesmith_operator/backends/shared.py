@@ -6,6 +6,7 @@ from tunesmith_operator.backends.objects import (
     CONFIG,
     PROGRESS,
     Object,
+    in_sandbox,
     make,
     progress_name,
     routes_name,
@@ -22,14 +23,16 @@ class UnavailableError(RenderError):
     """A workload that cannot run before the cluster has what it needs."""
 
 
-def surroundings(workload: Workload, backend: str | None = None) -> tuple[list[Object], str]:
+def surroundings(workload: Workload, backend: str | None = None) -> tuple[list[Object], str | None]:
     """Return the objects that a workload's pods need, and the ServiceAccount that runs them.
 
-    The progress tells which backend an attempt was started on, unless it is the native one. Raises RenderError for
-    storage that only the local shell has.
+    The progress tells which backend an attempt was started on, unless it is the native one. A sandbox reports nothing
+    and has no ServiceAccount. Raises RenderError for storage that only the local shell has.
     """
     if local := [uri for uri in uris_of(workload) if uri.startswith("file://")]:
         raise RenderError(f"{', '.join(local)}: file:// is for the local shell; use pvc:// or s3:// in a cluster")
+    if in_sandbox(workload):
+        return [_config(workload)], None
     account = workload.pod_template.service_account_name
     parts = [_config(workload), _progress(workload, backend)]
     if account is None:

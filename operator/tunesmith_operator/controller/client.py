@@ -52,6 +52,7 @@ RESOURCES: dict[str, Resource] = {
     "Job": Resource("batch/v1", "Job", "jobs"),
     "Deployment": Resource("apps/v1", "Deployment", "deployments"),
     "StatefulSet": Resource("apps/v1", "StatefulSet", "statefulsets"),
+    "NetworkPolicy": Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     "Role": Resource("rbac.authorization.k8s.io/v1", "Role", "roles"),
     "RoleBinding": Resource("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
     # Of others, where they are installed. Two of them have a kind of the same name; Kueue's moves on to v1beta2.

@@ -32,7 +32,8 @@ NEEDED: Rights = (
     ("rbac.authorization.k8s.io", "rolebindings", ("get", "create", "patch")),
 )
 
-
+# The policies that keep pods with code of tasks from the network.
+TASK_CODE: Rights = (("networking.k8s.io", "networkpolicies", ("get", "create", "patch")),)
 KUBERAY: Rights = (("ray.io", "rayjobs", _OBJECT_VERBS),)
 GANGS: dict[Gang, Rights] = {
     "kueue": (("kueue.x-k8s.io", "workloads", ("get", "list", "watch")),),
@@ -41,9 +42,14 @@ GANGS: dict[Gang, Rights] = {
 }
 
 
-def needed(*, kuberay: bool, gangs: frozenset[Gang]) -> Rights:
-    """Return the rights of an operator that uses KubeRay and schedulers of gangs, or does not."""
-    return NEEDED + (KUBERAY if kuberay else ()) + sum((GANGS.get(gang, ()) for gang in sorted(gangs)), ())
+def needed(*, kuberay: bool, gangs: frozenset[Gang], task_code: bool = False) -> Rights:
+    """Return the rights of an operator that uses KubeRay, schedulers of gangs, and sandboxes for code, or does not."""
+    return (
+        NEEDED
+        + (KUBERAY if kuberay else ())
+        + sum((GANGS.get(gang, ()) for gang in sorted(gangs)), ())
+        + (TASK_CODE if task_code else ())
+    )
 
 
 async def missing(api: Api, namespaces: Sequence[str], rights: Rights = NEEDED) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tunesmith_api.base import API_VERSION
 from tunesmith_api.contract import ProgressDocument
 from tunesmith_api.meta import Reference
-from tunesmith_api.resources import ModelServe, Resource
+from tunesmith_api.resources import EvalJob, ModelServe, Resource
 from tunesmith_api.salvage import read
 from tunesmith_operator.backends import choice
 from tunesmith_operator.backends.children import Children
@@ -41,7 +41,10 @@ def _doubtful(resource: Resource, children: dict[str, Children]) -> list[str]:
     """Return the attempts that should be there and are not mirrored, and those of which only the pods are."""
     if isinstance(resource, ModelServe):
         return []
-    names = {each.workload for each in resource.status.attempts if each.ended_at is None}
+    records = list(resource.status.attempts)
+    if isinstance(resource, EvalJob):
+        records += [attempt for part in resource.status.parts for attempt in part.attempts]
+    names = {each.workload for each in records if each.ended_at is None}
     names |= {name for name, each in children.items() if each.pods and each.deployment is None}
     return sorted(name for name in names if name not in children or children[name].attempt is None)
 

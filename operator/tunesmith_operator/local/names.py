@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tunesmith_api.base import Kind
-from tunesmith_api.contract import GatewayRun
+from tunesmith_api.contract import EvaluateRun, GatewayRun, RunConfig
 from tunesmith_api.resources import PLURALS, SHORT_NAMES, EvalJob, FineTuneJob, Resource
 from tunesmith_operator.local.runs import Run, belongs_to
 from tunesmith_operator.local.state import State
@@ -52,25 +52,36 @@ def find(state: State, what: str, namespace: str) -> Resource:
     raise UnknownNameError(f"no {kind} {name} in namespace {namespace}; {hint}")
 
 
-def log_of(state: State, resource: Resource, attempt: int | None) -> Path:
-    """Return the log of an attempt or revision, by default the last. Raises UnknownNameError."""
-    runs = [Run(folder) for folder in state.run_folders()]
-    logs = {
-        config.run.attempt: run.log_file
-        for run in runs
-        if (config := run.config()) is not None
-        and belongs_to(config, resource)
-        and not isinstance(config, GatewayRun)
-        and run.log_file.exists()
-    }
+def log_of(state: State, resource: Resource, attempt: int | None, suite: str | None = None) -> Path:
+    """Return the log of an attempt or revision, by default the last; of a suite that is measured apart, if named.
+
+    Raises UnknownNameError.
+    """
+    logs: dict[str | None, dict[int, Path]] = {}
+    for run in (Run(folder) for folder in state.run_folders()):
+        config = run.config()
+        if config is None or isinstance(config, GatewayRun):
+            continue
+        if belongs_to(config, resource) and run.log_file.exists():
+            logs.setdefault(_apart(config), {})[config.run.attempt] = run.log_file
+    called = f"{resource.kind} {resource.metadata.name}"
     if not logs:
-        raise UnknownNameError(f"{resource.kind} {resource.metadata.name} has not started anything yet")
-    if attempt is not None and attempt not in logs:
+        raise UnknownNameError(f"{called} has not started anything yet")
+    if suite not in logs:
+        suites = ", ".join(sorted(each for each in logs if each is not None)) or "none"
+        asked = f"no log of suite {suite}" if suite else "only measured suites apart so far; use --suite"
+        raise UnknownNameError(f"{called} has {asked}; there are {suites}")
+    found = logs[suite]
+    if attempt is not None and attempt not in found:
         raise UnknownNameError(
-            f"{resource.kind} {resource.metadata.name} has no log of attempt {attempt}; "
-            f"there is {', '.join(map(str, sorted(logs)))}"
+            f"{called} has no log of attempt {attempt}; there is {', '.join(map(str, sorted(found)))}"
         )
-    return logs[attempt if attempt is not None else max(logs)]
+    return found[attempt if attempt is not None else max(found)]
+
+
+def _apart(config: RunConfig) -> str | None:
+    """Return the suite that a run measures apart."""
+    return config.suites[0].name if isinstance(config, EvaluateRun) and config.part else None
 
 
 def written_by(resource: Resource) -> tuple[str, ...]:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tunesmith_api.contract import (
+    ALLOW_CODE_VARIABLE,
     CONFIG_VARIABLE,
     PROGRESS_VARIABLE,
     ROUTES_VARIABLE,
     VOLUMES_VARIABLE,
+    EvaluateRun,
     GatewayRun,
     ProgressDocument,
     RunConfig,
@@ -31,6 +33,10 @@ from tunesmith_operator.storage import claims_of
 
 # How to start the runtime when it lives in another environment, such as `/opt/runtime/bin/python -m tunesmith_runtime`.
 RUNTIME_VARIABLE = "TUNESMITH_RUNTIME"
+
+# Of the environment, what a process needs to run at all: who is logged in where is not among it.
+_HARMLESS = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV", ALLOW_CODE_VARIABLE})
+_HARMLESS_LIKE = ("CUDA_", "LC_", "MKL_", "NVIDIA_", "OMP_", "PYTHON")
 
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.05
@@ -143,7 +149,7 @@ class Processes:
         run = child.run
         run.prepare(child.config)
         environment = {
-            **os.environ,
+            **_given(child.config),
             CONFIG_VARIABLE: str(run.config_file.absolute()),
             PROGRESS_VARIABLE: str(run.progress_file.absolute()),
             VOLUMES_VARIABLE: str(self._state.volumes),
@@ -258,6 +264,13 @@ def runtime_command(environment: Mapping[str, str]) -> Sequence[str]:
 def is_server(config: RunConfig | None) -> bool:
     """Return whether a process runs until it is stopped, and is started again when it ends by itself."""
     return isinstance(config, ServeRun | GatewayRun)
+
+
+def _given(config: RunConfig) -> dict[str, str]:
+    """Return what a process gets of this one's environment: what runs code of others gets no keys."""
+    if not (isinstance(config, EvaluateRun) and config.sandboxed):
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if name in _HARMLESS or name.startswith(_HARMLESS_LIKE)}
 
 
 def grace_seconds(config: RunConfig) -> float:

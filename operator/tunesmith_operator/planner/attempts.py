@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from tunesmith_api import conditions as c
 from tunesmith_api.base import RunPolicy
-from tunesmith_api.contract import EvaluateResult, RunFailure, TrainResult
+from tunesmith_api.contract import EvaluateResult, PartResult, RunFailure, TrainResult
 from tunesmith_api.finetunejob import AttemptRecord
 from tunesmith_api.resources import EvalJob, FineTuneJob
 from tunesmith_operator.planner import history
@@ -20,7 +20,7 @@ LONGEST_BACKOFF = timedelta(minutes=5)
 # When to look again at pods that take their time to end: on a node that does not answer nothing tells of it.
 ENDING_AGAIN = timedelta(seconds=15)
 
-ResultT = TypeVar("ResultT", TrainResult, EvaluateResult)
+ResultT = TypeVar("ResultT", TrainResult, EvaluateResult, PartResult)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
 """What follows for an EvalJob."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from tunesmith_api import conditions as c
-from tunesmith_api.contract import EvaluateResult, EvaluateRun, RunIdentity
-from tunesmith_api.endpoint import SecretKey
+from tunesmith_api.contract import EvaluateResult, SampleProgress
 from tunesmith_api.evaljob import MOST_RESULTS, EvalJobStatus, Subject
 from tunesmith_api.gates import judge
 from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import EvalJob
-from tunesmith_api.suites import EvalSuite
-from tunesmith_operator.planner import attempts, finished, history, limits, references, repeating
+from tunesmith_operator.planner import attempts, evaluations, finished, history, limits, parts, references, repeating
+from tunesmith_operator.planner.parts import Parts
 from tunesmith_operator.planner.situation import Situation
 from tunesmith_operator.planner.types import Observed, Plan, Workload
 from tunesmith_operator.planner.verdicts import settle, situation_of
@@ -23,6 +21,7 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
     | situation                                | phase      | workloads                    |
     |------------------------------------------|------------|------------------------------|
     | target or baseline is not published yet  | Pending    | none                         |
+    | suites are measured apart, not all yet   | Running    | those (see parts.py)         |
     | an attempt is due                        | Running    | that attempt                 |
     | an attempt runs                          | Running    | left alone                   |
     | overdue, and it runs                     | Running    | stopped, in its grace period |
@@ -47,10 +46,14 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
         known=job.status.verdict is not None,
         ending=limits.overdue(job, now),
     )
-    course = attempts.follow(terms, job.status.attempts, observed, now)
     if (altered := altered_fields(job)) and terms.ending is None:
         return settle(job, job.status, job.status.phase, attempts.altered(job, altered), now)
-    status = job.status.model_copy(update={"attempts": history.bounded(course.records), "rating_url": None})
+    beside = parts.follow(job, observed, terms.prefix, terms.ending, now)
+    if not beside.over:
+        return _apart(job, beside, observed, now)
+    course = attempts.follow(terms, job.status.attempts, observed, now)
+    changes = {"attempts": history.bounded(course.records), "parts": beside.records, "rating_url": None}
+    status = job.status.model_copy(update=changes)
     number, stop = status.attempts[-1].number if status.attempts else 0, course.stop
     match course.decision:
         case attempts.Due(number):
@@ -58,7 +61,7 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
         case attempts.Underway(workload=running):
             samples = running.progress.samples if running.progress else None
             if samples and samples.total:
-                status = status.model_copy(update={"percent": min(100, 100 * samples.done // samples.total)})
+                status = status.model_copy(update={"percent": _percent(job, status, samples)})
             doing = "evaluating"
             if rating := running.progress.rating if running.progress else None:
                 status = status.model_copy(update={"rating_url": rating.url})
@@ -83,13 +86,49 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
             raise AssertionError("nothing suspends an EvalJob")
 
 
+def _apart(job: EvalJob, beside: Parts, observed: Observed, now: datetime) -> Plan[EvalJobStatus]:
+    """Return the plan of a job whose suites are measured apart."""
+    status = job.status.model_copy(update={"parts": beside.records})
+    if beside.percent is not None:
+        status = status.model_copy(update={"percent": beside.percent})
+    ensure: list[Workload] = []
+    if beside.due:
+        subjects = _subjects(job, observed)
+        if isinstance(subjects, Situation):
+            return settle(job, status, "Pending", subjects, now, stop=beside.stop)
+        if problem := evaluations.beyond_reach(job, *subjects):
+            return settle(job, status, "Pending", problem, now, stop=beside.stop)
+        target, baseline = subjects
+        known = {each.suite: each.attempts for each in beside.records}
+        for due in beside.due:
+            workload = evaluations.part(job, due, target, baseline, references.whole_of(job, observed))
+            ensure.append(workload)
+            name, gpus = due.part.suite.name, job.spec.resources.gpu
+            known[name] = history.bounded(attempts.started(known[name], due.attempt, workload.name, gpus, now))
+        status = status.model_copy(
+            update={
+                "parts": tuple(each.model_copy(update={"attempts": known[each.suite]}) for each in beside.records),
+                "started_with": fingerprints(job),
+                "started_at": status.started_at or now,
+                # The very same for all parts, whatever is published meanwhile.
+                "target": target,
+                "baseline": baseline,
+            }
+        )
+    assert beside.situation is not None  # noqa: S101 - parts that are not over
+    return settle(
+        job, status, beside.phase, beside.situation, now, ensure=tuple(ensure), stop=beside.stop, again=beside.again
+    )
+
+
 def _start(
     job: EvalJob, status: EvalJobStatus, number: int, observed: Observed, now: datetime, stop: tuple[str, ...]
 ) -> Plan[EvalJobStatus]:
     subjects = _subjects(job, observed)
     if isinstance(subjects, Situation):
         return settle(job, status, "Pending", subjects, now, stop=stop)
-    workload = _workload(job, *subjects, number, references.whole_of(job, observed))
+    told = job.model_copy(update={"status": status})
+    workload = evaluations.attempt(told, *subjects, number, references.whole_of(job, observed))
     records = attempts.started(status.attempts, number, workload.name, job.spec.resources.gpu, now)
     changes = {"attempts": history.bounded(records), "started_with": fingerprints(job)}
     situation = Situation("working", c.STARTING, f"attempt {number} is starting")
@@ -97,6 +136,8 @@ def _start(
 
 
 def _subjects(job: EvalJob, observed: Observed) -> tuple[Subject, Subject | None] | Situation:
+    if any(each.attempts for each in job.status.parts) and job.status.target is not None:
+        return job.status.target, job.status.baseline
     target = references.resolve_target(job, job.spec.target, observed)
     if isinstance(target, Situation):
         return target
@@ -106,37 +147,10 @@ def _subjects(job: EvalJob, observed: Observed) -> tuple[Subject, Subject | None
     return baseline if isinstance(baseline, Situation) else (target, baseline)
 
 
-def _keys(suites: Sequence[EvalSuite], *subjects: Subject | None) -> tuple[SecretKey, ...]:
-    """Return the keys of the endpoints that are asked, those of judges among them."""
-    endpoints = [each.endpoint for each in subjects if each and each.endpoint]
-    endpoints += [each.judge.endpoint for each in suites if each.judge]
-    refusals = [each.safety.refusal for each in suites if each.safety and each.safety.refusal]
-    endpoints += [each.judge.endpoint for each in refusals if each.judge]
-    return tuple(dict.fromkeys(each.api_key_secret_ref for each in endpoints if each.api_key_secret_ref))
-
-
-def _workload(job: EvalJob, target: Subject, baseline: Subject | None, number: int, whole: EvalJob | None) -> Workload:
-    """Return attempt `number`; `whole` is the EvalJob that this one is a run of."""
-    spec, meta = job.spec, job.metadata
-    return Workload(
-        name=f"{meta.name}-e{number}",
-        namespace=meta.namespace,
-        resources=spec.resources,
-        pod_template=spec.pod_template,
-        secrets=tuple(secret.name for secret in spec.secret_refs),
-        keys=_keys(spec.suites, target, baseline),
-        config=EvaluateRun(
-            run=RunIdentity(kind="EvalJob", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=number),
-            target=target,
-            baseline=baseline,
-            suites=spec.suites,
-            gates=spec.gates,
-            batch_size=spec.batch_size,
-            report=spec.report,
-            answers=f"{(whole or job).spec.report.uri.rstrip('/')}-answers",
-            earlier=tuple(run for run in whole.status.runs if run.ended_at) if whole else (),
-        ),
-    )
+def _percent(job: EvalJob, status: EvalJobStatus, samples: SampleProgress) -> int:
+    """Return the share of samples done; suites that were measured apart count as their share of all suites."""
+    done, total = len(parts.measured(status)), len(job.spec.suites)
+    return min(100, int(100 * (done + (total - done) * samples.done / samples.total) / total))
 
 
 def _with_result(job: EvalJob, status: EvalJobStatus, result: EvaluateResult) -> EvalJobStatus:
@@ -150,6 +164,7 @@ def _with_result(job: EvalJob, status: EvalJobStatus, result: EvaluateResult) ->
             "target": result.target,
             "baseline": result.baseline,
             "report": result.report,
+            "spent": result.spent,
             "percent": 100,
         }
     )

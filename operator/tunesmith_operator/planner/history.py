@@ -3,12 +3,12 @@
 from datetime import datetime, timedelta
 
 from tunesmith_api import conditions as c
-from tunesmith_api.contract import EvaluateResult, ProgressDocument, TrainResult
+from tunesmith_api.contract import EvaluateResult, PartResult, ProgressDocument, TrainResult
 from tunesmith_api.finetunejob import AttemptRecord
 from tunesmith_operator.planner.types import Observed, ObservedWorkload
 
 Records = tuple[AttemptRecord, ...]
-Goal = type[TrainResult] | type[EvaluateResult]
+Goal = type[TrainResult] | type[EvaluateResult] | type[PartResult]
 
 RECORDS_KEPT = 20
 # Beyond it a number is somebody's invention: names would grow too long.
@@ -38,7 +38,7 @@ def recall(records: Records, observed: Observed, prefix: str, gpus: int, goal: G
             )
     top = max(known, default=0)
     for name in (*observed.workloads, *observed.leftovers):
-        number = _number(name, prefix)
+        number = number_of(name, prefix)
         if number is not None and top < number <= HIGHEST_NUMBER:
             seen = observed.workloads.get(name)
             since = seen.running_since if seen and seen.running_since else now
@@ -182,7 +182,7 @@ def bounded(records: Records) -> Records:
     return tuple(kept[-RECORDS_KEPT:])
 
 
-def _number(name: str, prefix: str) -> int | None:
+def number_of(name: str, prefix: str) -> int | None:
     """Return the number of the attempt of a workload, or None when it is not named like one."""
     rest = name.removeprefix(prefix)
     whole = name.startswith(prefix) and rest.isascii() and rest.isdigit() and not rest.startswith("0")
@@ -190,7 +190,7 @@ def _number(name: str, prefix: str) -> int | None:
 
 
 def _mended(record: AttemptRecord, observed: Observed, prefix: str, now: datetime) -> AttemptRecord:
-    other = record.workload in observed.workloads and _number(record.workload, prefix) is None
+    other = record.workload in observed.workloads and number_of(record.workload, prefix) is None
     changes: dict[str, object] = {"workload": record.workload if other else f"{prefix}{record.number}"}
     if record.ended_at is None and record.stopping is None:
         changes |= {"reason": None, "message": None, "retryable": None}

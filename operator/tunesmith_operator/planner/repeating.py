@@ -63,17 +63,22 @@ def plan(job: EvalJob, observed: Observed, now: datetime) -> Plan[EvalJobStatus]
 
 
 def _problem(spec: EvalJobSpec, name: str) -> Situation | None:
-    if spec.schedule is not None:
-        try:
-            croniter(spec.schedule)
-        except (CroniterError, ValueError) as error:
-            message = f"spec.schedule: {spec.schedule!r} is not a cron expression: {error}"
-            return Situation("blocked", c.SPEC_INVALID, message)
+    if spec.schedule is not None and (message := schedule_problem(spec.schedule)):
+        return Situation("blocked", c.SPEC_INVALID, message)
     if len(name) > LONGEST_NAME:
         message = (
             f"the name of an EvalJob that repeats has {LONGEST_NAME} characters at most, because its runs add theirs"
         )
         return Situation("blocked", c.SPEC_INVALID, message)
+    return None
+
+
+def schedule_problem(schedule: str) -> str | None:
+    """Return what is wrong with a schedule, as a sentence, or None."""
+    try:
+        croniter(schedule)
+    except (CroniterError, ValueError) as error:
+        return f"spec.schedule: {schedule!r} is not a cron expression: {error}"
     return None
 
 

@@ -100,6 +100,16 @@ def test_a_gang_brings_the_rights_that_it_needs(gang: Gang) -> None:
     assert asked == FURTHER[gang] | {"ray.io/rayjobs": OBJECTS}
 
 
+def test_who_allows_code_in_tasks_lets_the_operator_fence_it_in() -> None:
+    objects = helm_template(values={"allowTaskCode": True})
+    further = {"networking.k8s.io/networkpolicies": {"get", "create", "patch"}}
+    assert rules(of_kind(objects, "ClusterRole")["tunesmith-operator"]) == OPERATOR | further
+    assert "--allow-task-code" in operator_pod(objects)["containers"][0]["args"]
+    asked = {*needed(kuberay=False, gangs=frozenset(), task_code=True)} - {*NEEDED}
+    assert {f"{group}/{resource}": set(verbs) for group, resource, verbs in asked} == further
+    assert "--allow-task-code" not in operator_pod(helm_template())["containers"][0]["args"]
+
+
 def test_who_leaves_kuberay_alone_needs_no_right_to_it() -> None:
     objects = helm_template(values={"backend": "native"})
     assert "ray.io/rayjobs" not in rules(of_kind(objects, "ClusterRole")["tunesmith-operator"])

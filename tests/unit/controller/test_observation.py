@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tunesmith_api import conditions as c
+from tunesmith_api.contract import PartResult, ProgressDocument, RunFailure
 from tunesmith_operator.backends.observation import Children, observe
 
 Object = dict[str, Any]
@@ -49,6 +50,31 @@ def seen(children: Children) -> tuple[str, str, str]:
 
 def test_nothing_that_runs_it_is_nothing_to_be_seen() -> None:
     assert observe(Children("bot-a1", pods=[pod(phase="Failed")])) is None
+
+
+def test_a_sandbox_speaks_through_its_job_and_its_last_words() -> None:
+    def sandboxed(each: Object) -> Object:
+        each["metadata"]["labels"]["tunesmith.dev/sandbox"] = "true"
+        return each
+
+    done = observe(attempt(job=sandboxed(the_job(ended("Complete")))))
+    assert done is not None
+    assert done.progress is not None
+    assert done.progress.result == PartResult()
+    words = ProgressDocument(state="Failed", failure=RunFailure(reason="DataInvalid", message="no", retryable=False))
+    for said, expected in ((words.model_dump_json(), words.failure), ("Traceback: boom", None), ("{boom", None)):
+        terminated = {"terminated": {"exitCode": 1, "message": said}}
+        failed = sandboxed(pod(phase="Failed", container={"state": terminated}))
+        found = observe(attempt(failed, job=sandboxed(the_job(ended("Failed")))))
+        assert found is not None
+        assert (found.progress.failure if found.progress else None) == expected
+    # Of others, what they print is no report.
+    other = pod(
+        phase="Failed", container={"state": {"terminated": {"exitCode": 1, "message": words.model_dump_json()}}}
+    )
+    found = observe(attempt(other, job=the_job(ended("Failed"))))
+    assert found is not None
+    assert found.progress is None
 
 
 def test_a_pod_that_runs() -> None:

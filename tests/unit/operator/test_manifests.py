@@ -46,6 +46,18 @@ def job(folder: Path, training: str) -> FineTuneJob:
     return loaded
 
 
+def test_a_schedule_that_never_comes_is_told_before_it_is_applied(tmp_path: Path) -> None:
+    def evaluated(schedule: str) -> str:
+        spec = "target: {modelServe: bot}, suites: [{name: a, golden: {uri: pvc://d/x}}], report: {uri: pvc://r/x}"
+        head = "apiVersion: tunesmith.dev/v1alpha1\nkind: EvalJob\nmetadata: {name: nightly}\n"
+        return write(tmp_path, f"{head}spec: {{{spec}, schedule: '{schedule}'}}\n")
+
+    (sentence,) = refused(evaluated("0 99 * * *"))
+    assert "EvalJob nightly): spec.schedule: '0 99 * * *' is not a cron expression" in sentence
+    for schedule in ("@daily", "@hourly", "0 3 * * *"):
+        assert load([evaluated(schedule)])
+
+
 def test_a_file_holds_several_documents(tmp_path: Path) -> None:
     loaded = load([write(tmp_path, f"---\n{JOB}---\n# nothing here\n---\n{SERVE}")])
     assert [type(each) for each in loaded] == [FineTuneJob, ModelServe]

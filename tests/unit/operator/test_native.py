@@ -222,6 +222,55 @@ def test_the_object_that_starts_it_carries_a_digest_of_all() -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
+CODE = {"name": "code", "harness": {"tasks": ["sums"], "taskUris": ["pvc://data/tasks"], "runsCode": True}}
+
+
+def test_a_suite_that_runs_code_gets_a_pod_without_network_token_and_secrets() -> None:
+    keyed = {"name": "key", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}
+    template = {
+        "env": [keyed],
+        "volumes": [{"name": "keys", "secret": {"secretName": "keys"}}],
+        "volumeMounts": [{"name": "keys", "mountPath": "/keys"}],
+        "serviceAccountName": "cloudy",
+        "nodeSelector": {"disk": "ssd"},
+    }
+    job = eval_job(
+        target={"uri": "pvc://models/bot"},
+        baseline=None,
+        suites=[CODE],
+        gates=[],
+        podTemplate=template,
+        secretRefs=[{"name": "hub"}],
+    )
+    (workload,) = plan(job, Observed(), NOW).ensure
+    settings = Settings(image="registry.test/runtime:1", allow_task_code=True)
+    objects = {each["kind"]: each for each in render(workload, settings)}
+
+    assert list(objects) == ["ConfigMap", "NetworkPolicy", "Job"], "no ServiceAccount, and nothing to report to"
+    policy, pod = objects["NetworkPolicy"]["spec"], objects["Job"]["spec"]["template"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert not {"ingress", "egress"} & policy.keys(), "nothing is let through"
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert pod["metadata"]["labels"]["tunesmith.dev/sandbox"] == "true"
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pod["spec"]
+    assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
+    assert "ecret" not in json.dumps(objects["Job"])
+    assert "TUNESMITH_PROGRESS_CONFIG_MAP" not in json.dumps(objects["Job"])
+    mounts = {each["mountPath"]: each for each in container(objects["Job"])["volumeMounts"]}
+    assert mounts["/volumes/data"]["readOnly"] is mounts["/volumes/models"]["readOnly"] is True
+    own = f"reports/support-bot-eval-parts/{job.metadata.uid}/code"
+    assert [path for path, each in mounts.items() if not each.get("readOnly")] == ["/tmp", f"/volumes/{own}"]
+    assert f"reports/{mounts[f'/volumes/{own}']['subPath']}" == own
+
+
+def test_where_the_admin_does_not_allow_code_its_suite_is_refused() -> None:
+    job = eval_job(target={"uri": "pvc://models/bot"}, baseline=None, suites=[CODE], gates=[])
+    (workload,) = plan(job, Observed(), NOW).ensure
+    with pytest.raises(RenderError, match=r"suite code runs code .* ask the cluster's admin to set allowTaskCode"):
+        render(workload, SETTINGS)
+
+
 @pytest.mark.parametrize(("allowed", "said"), [(False, "0"), (True, "1")])
 def test_only_the_admin_lets_evaluation_tasks_bring_code(allowed: bool, said: str) -> None:
     job = eval_job(podTemplate={"env": [{"name": "TUNESMITH_ALLOW_CODE", "value": "1"}]})

@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 
 from tests.builders import eval_job, fine_tune_job, model_serve
 from tunesmith_api import conditions as c
-from tunesmith_api.contract import EvaluateResult, ProgressDocument, RunFailure, SampleProgress, TrainResult
-from tunesmith_api.evaljob import RUN_OF_LABEL, EvalJobStatus, EvaluationRun, MetricResult, Subject
+from tunesmith_api.contract import (
+    EvaluateResult,
+    EvaluateRun,
+    PartResult,
+    ProgressDocument,
+    RunFailure,
+    SampleProgress,
+    TrainResult,
+)
+from tunesmith_api.evaljob import RUN_OF_LABEL, EvalJobStatus, EvaluationPart, EvaluationRun, MetricResult, Subject
 from tunesmith_api.finetunejob import (
     AttemptRecord,
     CheckpointRecord,
@@ -39,6 +47,7 @@ failures = st.builds(
 )
 results = st.one_of(
     st.builds(TrainResult, model=models),
+    st.just(PartResult()),
     st.builds(
         EvaluateResult,
         results=st.lists(
@@ -68,7 +77,27 @@ progress = st.builds(
     failure=st.none() | failures,
     result=st.none() | results,
 )
-NAMES = ("support-bot-a1", "support-bot-a2", "support-bot-eval-e1", "support-bot-eval-e2", "support-bot-v1", "stray")
+NAMES = (
+    "support-bot-a1",
+    "support-bot-a2",
+    "support-bot-eval-e1",
+    "support-bot-eval-e2",
+    "support-bot-eval-p1-1",
+    "support-bot-eval-p2-1",
+    "support-bot-eval-p2-2",
+    "support-bot-eval-p3-1",
+    "support-bot-v1",
+    "stray",
+)
+GOLDEN = {"uri": "pvc://data/heldout.jsonl", "metrics": ["f1"]}
+APART = {
+    "target": {"uri": "pvc://models/support-bot"},
+    "suites": [
+        {"name": "facts", "golden": GOLDEN},
+        {"name": "code", "harness": {"tasks": ["sums"], "runsCode": True}},
+        {"name": "more", "golden": GOLDEN},
+    ],
+}
 workloads = st.builds(
     ObservedWorkload,
     name=st.sampled_from(NAMES),
@@ -117,6 +146,15 @@ runs = st.lists(
     max_size=3,
     unique_by=lambda run: run.number,
 ).map(lambda found: tuple(sorted(found, key=lambda run: run.number)))
+parts = st.lists(
+    st.sampled_from([("facts", 1), ("code", 2), ("more", 3), ("gone", 4)]).flatmap(
+        lambda part: st.builds(
+            EvaluationPart, suite=st.just(part[0]), attempts=attempt_lists(f"support-bot-eval-p{part[1]}", "")
+        )
+    ),
+    max_size=4,
+    unique_by=lambda part: part.suite,
+).map(tuple)
 eval_jobs = st.builds(
     lambda name, spec, labels, status: _labelled(eval_job(name=name, status=status, **spec), labels),
     st.sampled_from(["support-bot-eval", "support-bot-eval", "support-bot-eval-r1", "support-bot-eval-r2"]),
@@ -124,6 +162,9 @@ eval_jobs = st.builds(
         [
             {},
             {"gates": [{"metric": "facts/f1", "min": 0.5}]},
+            APART,
+            {**APART, "parallelism": 2},
+            {**APART, "parallelism": 8, "runPolicy": {"activeDeadlineSeconds": 60, "maxAttempts": 1}},
             {"schedule": "*/30 * * * *", "historyLimit": 1},
             {"target": {"fineTuneJob": "support-bot", "checkpoint": "each"}},
             {"target": {"fineTuneJob": "support-bot", "checkpoint": "best"}},
@@ -139,6 +180,7 @@ eval_jobs = st.builds(
         attempts=attempt_lists("support-bot-eval", "e"),
         target=st.none() | subjects,
         runs=runs,
+        parts=st.just(()) | parts,
     ),
 )
 model_serves = st.builds(
@@ -202,6 +244,29 @@ def test_terminal_states_latch(resource: FineTuneJob | EvalJob, observed: Observ
         assert (result.ensure, result.events, result.requeue_after, result.delete) == ((), (), None, False)
         assert (result.create, result.retire) == ((), ())
         assert result.stop == tuple(sorted(name for name, each in later.workloads.items() if each.alive))
+
+
+@given(eval_jobs, worlds())
+@settings(max_examples=400)
+def test_parts_and_the_attempt_that_joins_them_never_run_together(job: EvalJob, observed: Observed) -> None:
+    result = plan(job, observed, NOW)
+    assert isinstance(result.status, EvalJobStatus)
+    apart = [each for each in result.ensure if "-p" in each.name]
+    at_work = {name for name, each in observed.workloads.items() if each.alive} | {each.name for each in result.ensure}
+    if apart:
+        assert len(apart) <= job.spec.parallelism
+        assert all("-p" in name for name in at_work)
+        assert len(at_work) <= max(job.spec.parallelism, sum(each.alive for each in observed.workloads.values()))
+    for each in result.ensure:
+        assert isinstance(each.config, EvaluateRun)
+        if each not in apart:
+            assert at_work == {each.name}
+            measured = {part.suite for part in result.status.parts if part.attempts[-1:] and part.attempts[-1].ended_at}
+            assert each.config.parts.keys() <= measured
+        if any(suite.runs_code for suite in each.config.suites if suite.name not in each.config.parts):
+            # What is recorded may have been edited; then the runtime itself refuses.
+            assert each.config.sandboxed or job.status.attempts or "support-bot-eval-e" in str(observed.workloads)
+            assert (each.secrets, each.keys) == ((), ())
 
 
 @given(model_serves, worlds())

@@ -143,6 +143,13 @@ def test_another_s_evaljob_of_that_name_is_let_alone() -> None:
     assert "exists and is no run of this one" in said(result, c.STALLED)
 
 
+def test_a_schedule_may_be_a_word() -> None:
+    _, result = after(job(schedule="@daily"), Observed(), NOW)
+    assert isinstance(result.status, EvalJobStatus)
+    assert result.status.next_run_at is not None
+    assert (result.status.next_run_at.hour, result.status.next_run_at.minute) == (0, 0)
+
+
 def test_what_is_no_schedule_is_told() -> None:
     _, result = after(job(schedule="0 99 * * *"), Observed(), NOW)
 

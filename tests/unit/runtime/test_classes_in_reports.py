@@ -48,7 +48,8 @@ def test_confusion_matrices_are_in_the_results_and_in_the_report(tmp_path: Path,
     result = run(tmp_path, tiny_path, other, mail, gates=gates)
     by_name = {each.metric: each for each in result.results}
     assert by_name.keys() == {"mail/ham/f1", "mail/auc", "mail/accuracy", "mail/f1Macro", "mail/mcc"}
-    assert by_name["mail/auc"].p_value is None
+    assert by_name["mail/auc"].p_value is not None
+    assert by_name["mail/auc"].ci95 is not None
     assert by_name["mail/f1Macro"].p_value is not None
 
     published = json.loads((tmp_path / "out/report/results.json").read_text(encoding="utf-8"))

@@ -27,7 +27,13 @@ from tunesmith_runtime.data.records import Conversation, Message
 from tunesmith_runtime.data.tokenizing import IGNORED, tokenize
 from tunesmith_runtime.errors import DataError
 from tunesmith_runtime.evaluate.batching import Batching
-from tunesmith_runtime.evaluate.classes import confusion, label_of, summands_of, summands_of_class
+from tunesmith_runtime.evaluate.classes import (
+    confusion,
+    label_of,
+    summands_of,
+    summands_of_auc,
+    summands_of_class,
+)
 from tunesmith_runtime.evaluate.local_model import LocalModel
 from tunesmith_runtime.evaluate.measuring import Observer, measure
 from tunesmith_runtime.evaluate.respondent import Answers
@@ -221,8 +227,36 @@ def test_auc_is_scikit_learns_of_the_labels_likelihoods(
     found = [sample.probability for sample in result.samples if isinstance(sample, LabelSample)]
     assert found == pytest.approx(probabilities, rel=1e-4)
     assert result.metrics == {"auc": roc_auc_score([0, 1] * 3, np.round(probabilities, 6))}
-    assert result.summands.keys() == set()
+    assert result.summands.keys() == {"auc"}
+    assert result.summands["auc"].value == pytest.approx(result.metrics["auc"])
     assert sum(seen) == 6
+
+
+def test_auc_is_as_sure_as_its_standard_error_says() -> None:
+    draws = np.random.default_rng(3)
+    positive = [number % 3 == 0 for number in range(900)]
+    odds = draws.normal(size=900) + np.array(positive, dtype=float)
+    found = summands_of_auc(positive, odds.tolist())
+    area = roc_auc_score(positive, odds)
+    assert found.value == pytest.approx(area, abs=1e-3)
+    # Hanley and McNeil's formula.
+    ours, theirs = sum(positive), 900 - sum(positive)
+    one, both = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (ours - 1) * (one - area**2) + (theirs - 1) * (both - area**2)
+    sure = estimate(found)
+    assert sure is not None
+    assert sure.stderr == pytest.approx(np.sqrt(spread / (ours * theirs)), rel=0.1)
+    assert sure.low < area < sure.high
+    # Of another scale it is the same, and without any relation to the label it is another.
+    scaled, blind = (
+        summands_of_auc(positive, np.exp(odds).tolist()),
+        summands_of_auc(positive, draws.normal(size=900).tolist()),
+    )
+    same, other = compare(found, scaled), compare(found, blind)
+    assert same is not None
+    assert other is not None
+    assert same.p_value == 1
+    assert other.p_value < 0.001
 
 
 def test_an_evaluation_that_was_cut_off_goes_on_without_asking_twice(

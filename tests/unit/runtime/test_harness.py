@@ -22,10 +22,9 @@ from tunesmith_runtime.errors import ConfigError, DataError
 from tunesmith_runtime.evaluate.batching import Batching
 from tunesmith_runtime.evaluate.endpoint_model import EndpointModel
 from tunesmith_runtime.evaluate.evaluating import evaluate
-from tunesmith_runtime.evaluate.harness.results import TaskSample
 from tunesmith_runtime.evaluate.local_model import LocalModel
 from tunesmith_runtime.evaluate.respondent import Answers
-from tunesmith_runtime.evaluate.samples import AnswerSample, SuiteResult
+from tunesmith_runtime.evaluate.samples import AnswerSample, SuiteResult, TaskSample
 from tunesmith_runtime.evaluate.suites import harness
 from tunesmith_runtime.progress import ProgressReporter
 from tunesmith_runtime.storage.journal import Journal

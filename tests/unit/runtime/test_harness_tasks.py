@@ -135,18 +135,20 @@ def test_a_task_that_runs_what_models_write_is_refused(tmp_path: Path) -> None:
     assert "task mine runs the programs that the model writes" in refused(ConfigError, "mine", inline=unsafe)
 
 
-def test_python_of_a_task_is_refused_unless_the_admin_allows_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_of_a_task_is_refused_wherever_it_has_a_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "own.yaml").write_text(
         YAML.replace("capitals.jsonl", "geography/capitals.jsonl").replace("task: capitals", "task: own")
         + "process_docs: !function own.first\n"
     )
-    (folder / "own.py").write_text("def first(docs):\n    return docs.select([0])\n")
+    (folder / "own.py").write_text("raise AssertionError('imported')\n")
     uris = [f"file://{folder}"]
+    monkeypatch.setenv("TUNESMITH_ALLOW_CODE", "1")
     message = refused(ConfigError, "own", taskUris=uris)
     assert f"file://{folder}/own.yaml: !function in line 10 runs Python that the task brings" in message
-    assert "TUNESMITH_ALLOW_CODE=1" in message
-    monkeypatch.setenv("TUNESMITH_ALLOW_CODE", "1")
-    assert len(read("own", taskUris=uris).records) == 1
+    assert "set harness.runsCode, so that the suite is measured in a sandbox" in message
+    assert "this process has a network" in refused(ConfigError, "own", taskUris=uris, runsCode=True)
+    monkeypatch.delenv("TUNESMITH_ALLOW_CODE")
+    assert "code is not allowed here" in refused(ConfigError, "own", taskUris=uris, runsCode=True)
 
 
 @pytest.mark.parametrize(

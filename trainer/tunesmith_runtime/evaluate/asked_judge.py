@@ -79,5 +79,5 @@ def opened(suite: str, judging: Judging, known: Answers, field: str) -> Iterator
     """Give the judge of a suite. `known` is where its replies are kept, and `field` is the suite's that names it."""
     spec = judging.endpoint
     caller = caller_of(spec, f"the judge of suite {suite}", f"spec.suites[{suite}].{field}.endpoint")
-    with connected(spec, caller) as endpoint:
+    with connected(spec, caller, known.spending) as endpoint:
         yield Judge(judging, endpoint, known.of(f"judge {spec.url} {spec.model}"))

@@ -11,6 +11,9 @@ from tunesmith_runtime.evaluate.statistics import Rows, Summands, mean_of
 
 _OfSums = Callable[[Rows], Rows]
 
+# Of the probabilities behind an area under the ROC curve, so many are told apart for its interval.
+_RANKS = 512
+
 
 def label_of(answer: str, labels: Sequence[str]) -> str | None:
     """Return the label that an answer is, or else the only one that it contains, else None.
@@ -73,6 +76,26 @@ def summands_of_class(
     is_given = np.array([each == label for each in given], dtype=float)
     rows = np.stack([is_own, is_own * is_given, is_given], axis=1)
     return {metric: Summands(rows, _OF_CLASS[metric]) for metric in metrics}
+
+
+def summands_of_auc(positive: Sequence[bool], odds: Sequence[float]) -> Summands:
+    """Return the area under the ROC curve: how often a text of the last class is found likelier than one of the first.
+
+    A text counts by its rank among all, of which _RANKS are told apart; so models whose probabilities are of another
+    scale can be compared. Where either class is missing, as among texts drawn anew, it is chance.
+    """
+    _, rank = np.unique(odds, return_inverse=True)
+    places = rank * _RANKS // (int(rank.max()) + 1) if rank.max() >= _RANKS else rank
+    rows = np.zeros((len(odds), 2 * _RANKS))
+    rows[np.arange(len(odds)), places + _RANKS * np.array(positive, dtype=int)] = 1
+    return Summands(rows, _auc)
+
+
+def _auc(sums: Rows) -> Rows:
+    negative, positive = sums[:, :_RANKS], sums[:, _RANKS:]
+    below = negative.cumsum(axis=1) - negative / 2
+    pairs = negative.sum(axis=1) * positive.sum(axis=1)
+    return np.divide((positive * below).sum(axis=1), pairs, out=np.full(len(sums), 0.5), where=pairs > 0)
 
 
 def _numbers(labels: Sequence[str | None], known: Sequence[str]) -> list[int]:

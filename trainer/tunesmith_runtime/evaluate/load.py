@@ -7,12 +7,12 @@ them are answered, as people do (Schroeder, Wierman and Harchol-Balter 2006, Ope
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunesmith_runtime.endpoint import Endpoint
+from tunesmith_runtime.endpoint import Endpoint, tokens_in
 from tunesmith_runtime.evaluate.respondent import Progress
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Timing:
     """How a request went: times in seconds from the beginning of the load.
 
     `first` is when its first token came, None if there was none. `tokens` are those of the answer, counted by the
-    endpoint, else by its chunks. `error` is a word for why it was not answered.
+    endpoint, else by its chunks. `error` is a word for why it was not answered. `used` are the tokens of prompt and
+    answer, where the endpoint tells.
     """
 
     begun: float
@@ -39,6 +40,7 @@ class Timing:
     tokens: int
     counted: bool
     error: str = ""
+    used: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,27 @@ class Load:
 async def put_under_load(endpoint: Endpoint, prompts: Sequence[Prompt], load: Load, progress: Progress) -> list[Timing]:
     """Return how each request went, in the order of the prompts. One more goes before them, which is not timed.
 
-    `progress` is called, from another thread, with the number of requests that have ended since.
+    `progress` is called, from another thread, with the number of requests that have ended since. All requests are
+    counted before the first one, so that no counting takes of their time. Raises LimitReachedError.
     """
+    spending = endpoint.spending
+    spending.take(1 + len(prompts))
     async with endpoint.asking_once() as client:
         asking = _Asking(client, endpoint.spec.model, endpoint.spec.timeout_seconds, load.max_tokens)
-        await asking.find_out(prompts[0])
-        telling = _Telling(progress)
+        first = await asking.find_out(prompts[0])
+        if not first.error:
+            spending.use(first.used)
+
+        def tell(requests: int, tokens: int) -> None:
+            spending.use(tokens)
+            progress(requests)
+
+        telling = _Telling(tell)
         asking.zero = time.perf_counter()
 
         async def ask(number: int, begun: float) -> Timing:
             timing = await asking.ask(prompts[number], begun)
-            telling.one_more()
+            telling.one_more(timing.used or 0)
             return timing
 
         if load.rate is None:
@@ -120,14 +132,17 @@ class _Asking:
     def now(self) -> float:
         return time.perf_counter() - self.zero
 
-    async def find_out(self, prompt: Prompt) -> None:
+    async def find_out(self, prompt: Prompt) -> Timing:
         """Ask once, to learn whether the endpoint takes to being asked for the numbers of tokens."""
-        if (await self.ask(prompt, 0.0)).error in {"status 400", "status 422"}:
+        found = await self.ask(prompt, 0.0)
+        if found.error in {"status 400", "status 422"}:
             self.options = {}
+            return replace(found, error="")
+        return found
 
     async def ask(self, prompt: Prompt, begun: float) -> Timing:
         first: float | None = None
-        chunks, tokens = 0, None
+        chunks, tokens, used = 0, None, None
         finished = False
         error = ""
         try:
@@ -143,7 +158,8 @@ class _Asking:
                 )
                 async with stream:
                     async for chunk in stream:
-                        tokens = chunk.usage.completion_tokens if chunk.usage else tokens
+                        if chunk.usage:
+                            tokens, used = chunk.usage.completion_tokens, tokens_in(chunk.usage)
                         for choice in chunk.choices:
                             finished = finished or choice.finish_reason is not None
                             if _writes(choice.delta):
@@ -153,7 +169,8 @@ class _Asking:
             error = _in_a_word(raised)
         else:
             error = "" if finished else "broken stream"
-        return Timing(begun, first, self.now(), chunks if tokens is None else tokens, tokens is not None, error)
+        counted = tokens is not None
+        return Timing(begun, first, self.now(), chunks if tokens is None else tokens, counted, error, used)
 
 
 def _writes(delta: Any) -> bool:
@@ -176,14 +193,16 @@ def _in_a_word(error: Exception) -> str:
 class _Telling:
     """Tells of progress in a thread of its own, now and then, so that the load does not wait for it."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._untold = 0
+    def __init__(self, tell: Callable[[int, int], None]) -> None:
+        """Take what is told the numbers of requests that have ended, and of tokens, since the last time."""
+        self._telling_of = tell
+        self._untold, self._tokens = 0, 0
         self._told = time.monotonic()
         self._telling: asyncio.Future[None] | None = None
 
-    def one_more(self) -> None:
+    def one_more(self, tokens: int) -> None:
         self._untold += 1
+        self._tokens += tokens
         idle = self._telling is None or self._telling.done()
         if idle and time.monotonic() - self._told >= _TELL_SECONDS:
             self._tell()
@@ -197,5 +216,5 @@ class _Telling:
 
     def _tell(self) -> None:
         self._told = time.monotonic()
-        untold, self._untold = self._untold, 0
-        self._telling = asyncio.get_running_loop().run_in_executor(None, self._progress, untold)
+        untold, tokens, self._untold, self._tokens = self._untold, self._tokens, 0, 0
+        self._telling = asyncio.get_running_loop().run_in_executor(None, self._telling_of, untold, tokens)

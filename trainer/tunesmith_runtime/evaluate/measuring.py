@@ -10,13 +10,14 @@ from tunesmith_runtime.errors import ConfigError, DataError
 from tunesmith_runtime.evaluate.respondent import Answers, Respondent
 from tunesmith_runtime.evaluate.samples import LoadedSuite, NotMeasuredError, SuiteResult
 from tunesmith_runtime.evaluate.suites import module_of
+from tunesmith_runtime.spending import LimitReachedError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 # Errors that leave one suite without a result, and the others as they are.
-NOT_MEASURED = (EndpointUnavailableError, EndpointRefusedError, NotMeasuredError)
+NOT_MEASURED = (EndpointUnavailableError, EndpointRefusedError, LimitReachedError, NotMeasuredError)
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def measure(
 ) -> dict[str, SuiteResult | Problem]:
     """Run the suites on a respondent; return what each gives by its name.
 
-    An endpoint that does not answer, be it the respondent's or a judge's, leaves that suite without a result. Raises
-    other RunErrors.
+    An endpoint that does not answer, be it the respondent's or a judge's, leaves that suite without a result, and so
+    does a limit that is reached. Raises other RunErrors.
     """
     results: dict[str, SuiteResult | Problem] = {}
     for loaded in suites:

@@ -1,7 +1,7 @@
 """The report: one HTML file that opens from disk, in light and in dark."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
@@ -11,6 +11,7 @@ from tunesmith_api.contract import RunIdentity
 from tunesmith_api.evaljob import EvaluationRun, GateResult, MetricResult, Subject, Verdict
 from tunesmith_api.gates import number
 from tunesmith_api.metrics import Metric, described, improvement
+from tunesmith_api.spending import Spent
 from tunesmith_api.suites import Suite
 from tunesmith_runtime.evaluate.charts import Bar, Distribution, bar_chart, histograms
 from tunesmith_runtime.evaluate.samples import (
@@ -23,6 +24,7 @@ from tunesmith_runtime.evaluate.samples import (
     SuiteResult,
 )
 from tunesmith_runtime.evaluate.trend import trend_chart
+from tunesmith_runtime.evaluate.weighing import Weighed
 from tunesmith_runtime.pages import templates
 
 # Rows of a suite's two short tables, and of its long one; samples/*.jsonl hold them all.
@@ -41,11 +43,12 @@ _SCORES = {
 
 @dataclass(frozen=True)
 class MeasuredSuite:
-    """A suite with what it gave on each model; samples of both are in one order."""
+    """A suite with what it gave on each model, and what that says; samples of both are in one order."""
 
     suite: Suite
     target: SuiteResult
     baseline: SuiteResult | None
+    weighed: Mapping[str, Weighed] = field(default_factory=dict)
 
     def by_role(self) -> dict[str, SuiteResult]:
         """Return what there is, by whose it is."""
@@ -58,7 +61,8 @@ class Evaluation:
 
     `detectable` is, by metric, the least difference from the baseline that so many samples would show in four of five
     evaluations. `notes` are sentences on what is missing and why. `earlier` are the runs before this one of an EvalJob
-    that repeats, and `checkpoint` is the step of the checkpoint that is evaluated.
+    that repeats, and `checkpoint` is the step of the checkpoint that is evaluated. `spent` is what
+    was asked of endpoints.
     """
 
     run: RunIdentity
@@ -73,6 +77,7 @@ class Evaluation:
     notes: tuple[str, ...]
     earlier: tuple[EvaluationRun, ...] = ()
     checkpoint: int | None = None
+    spent: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from tunesmith_runtime.data.records import Answerable
+from tunesmith_runtime.spending import Spending
 from tunesmith_runtime.storage.journal import Entry, Journal
 
 Progress = Callable[[int], None]
@@ -38,8 +39,12 @@ class Respondent(Protocol):
 class Answers:
     """What is known of a model already, so that nothing is asked twice: from earlier attempts, and from this one."""
 
-    def __init__(self, model: str, journal: Journal | None = None) -> None:
-        """Take what tells the model from all others, and where its answers are kept beyond this process."""
+    def __init__(self, model: str, journal: Journal | None = None, spending: Spending | None = None) -> None:
+        """Take what tells the model from all others, and where its answers are kept beyond this process.
+
+        `spending` counts what is asked of endpoints for those that are not known.
+        """
+        self.spending = spending or Spending()
         self._model = model
         self._journal = journal
         self._entries: dict[str, Entry] = {}
@@ -51,7 +56,7 @@ class Answers:
 
     def of(self, model: str) -> "Answers":
         """Return what is known of another model, kept in the same place."""
-        other = Answers(model, self._journal)
+        other = Answers(model, self._journal, self.spending)
         other._entries = self._entries
         return other
 

@@ -80,6 +80,13 @@ class LabelSample(AnswerSample):
 
 
 @dataclass(frozen=True)
+class TaskSample(AnswerSample):
+    """A sample of a task of lm-eval: the prompt is what the model got, all examples included."""
+
+    task: str
+
+
+@dataclass(frozen=True)
 class TextSample:
     """The start of a text, the sum of its tokens' negative log-likelihoods in nats, and how many were scored."""
 

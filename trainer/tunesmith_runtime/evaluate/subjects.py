@@ -40,7 +40,7 @@ def opened(subject: Subject, field: str, known: Answers, batch_size: int | None)
     """
     if subject.endpoint:
         caller = caller_of(subject.endpoint, f"the {field.rpartition('.')[2]}'s endpoint", f"{field}.endpoint")
-        with connected(subject.endpoint, caller) as endpoint:
+        with connected(subject.endpoint, caller, known.spending) as endpoint:
             yield EndpointModel(endpoint, known)
         return
     import torch

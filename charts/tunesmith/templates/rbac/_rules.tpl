@@ -53,6 +53,12 @@
   resources: [podgroups]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}
+{{- if .Values.allowTaskCode }}
+# What keeps pods with code of tasks from the network.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, create, patch]
+{{- end }}
 # The token of a run's Ray cluster. No secret is ever read.
 - apiGroups: [""]
   resources: [secrets]

@@ -1,7 +1,7 @@
 """Definitions of tasks that a suite brings: lm-eval's YAML from URIs, and configurations in the spec itself.
 
 They come from people who may run an evaluation, and not from the cluster's admin: what would run Python of theirs is
-refused unless the admin allows it.
+refused unless the admin allows it and this process has given up the network.
 """
 
 import os
@@ -17,7 +17,7 @@ from lm_eval.tasks._yaml_loader import _mk_function_ctor
 
 from tunesmith_api.contract import ALLOW_CODE_VARIABLE
 from tunesmith_api.suites import HarnessSuite
-from tunesmith_runtime import storage
+from tunesmith_runtime import sandbox, storage
 from tunesmith_runtime.errors import ConfigError, DataError, RunError
 from tunesmith_runtime.storage import FileSet
 
@@ -27,6 +27,10 @@ Config = dict[str, Any]
 BASES = "tunesmith_bases"
 # Others of the readers that `datasets` packages unpickle what they read, or run it.
 _READERS = frozenset({"arrow", "csv", "json", "parquet", "text"})
+_SAY_SO = (
+    "set harness.runsCode, so that the suite is measured in a sandbox without a network, where the cluster's admin "
+    "allows code"
+)
 _SCHEMES = ("pvc://", "s3://", "file://")
 
 
@@ -40,6 +44,7 @@ class Definitions:
         """Read them. Raises DataError for what cannot be read, ConfigError for what is refused."""
         self.entries: dict[str, Entry] = {}
         self._copies: list[FileSet] = []
+        self._code = runs_code(suite)
         for uri in suite.task_uris:
             self._read(uri)
         inline: dict[str, Entry] = {}
@@ -59,7 +64,10 @@ class Definitions:
         else:
             below = (file for file in sorted(folder.rglob("*.yaml")) if file.is_file())
             files = {f"{uri.rstrip('/')}/{file.relative_to(folder)}": file for file in below}
-        found = [self._add(self.entries, _load(path, called), called, path) for called, path in files.items()]
+        found = [
+            self._add(self.entries, _load(path, called, code=self._code), called, path)
+            for called, path in files.items()
+        ]
         if not any(found):
             raise DataError(
                 f"{uri} defines no task: it holds no YAML (*.yaml) with a field task or group; name a file of "
@@ -71,7 +79,7 @@ class Definitions:
         if not any(name in config for name in ("task", "group", "class")):
             return False
         for part in _parts(config):
-            if not code_allowed():
+            if not self._code:
                 _refuse_code(part, place)
             _check_metrics(part, place)
             self._place_data(part, place, path)
@@ -111,23 +119,35 @@ class Definitions:
         return str(copies.files[0].path)
 
 
-def code_allowed() -> bool:
-    """Return whether the cluster's admin lets tasks that are not packaged bring Python."""
-    return os.environ.get(ALLOW_CODE_VARIABLE) == "1"
+def runs_code(suite: HarnessSuite) -> bool:
+    """Return whether tasks of a suite may bring Python and run what the model writes.
+
+    Raises ConfigError where the suite asks for it and the cluster's admin does not allow it, or there is a network.
+    """
+    if not suite.runs_code:
+        return False
+    if os.environ.get(ALLOW_CODE_VARIABLE) != "1":
+        raise ConfigError(
+            "harness.runsCode: code is not allowed here; drop the suite, or ask the cluster's admin for allowTaskCode "
+            f"(in the local shell set {ALLOW_CODE_VARIABLE}=1)"
+        )
+    if not sandbox.is_closed():
+        raise ConfigError("harness.runsCode: this process has a network, and code is only run without")
+    return True
 
 
 def refuse_unsafe(name: str, config: Mapping[str, Any] | None) -> None:
-    """Raise ConfigError for a task that runs what the model writes, such as HumanEval; nothing allows that."""
+    """Raise ConfigError for a task that runs what the model writes, such as HumanEval."""
     if config and config.get("unsafe_code"):
         raise ConfigError(
-            f"task {name} runs the programs that the model writes (unsafe_code), which an evaluation pod does not do; "
-            "drop it from harness.tasks"
+            f"task {name} runs the programs that the model writes (unsafe_code); {_SAY_SO}, or drop it from "
+            "harness.tasks"
         )
 
 
-def _load(path: Path, called: str) -> Config:
+def _load(path: Path, called: str, *, code: bool) -> Config:
     try:
-        return _included(path, called, ())
+        return _included(path, called, (), code=code)
     except yaml.YAMLError as error:
         raise DataError(f"{called}: not YAML: {' '.join(str(error).split())}") from error
     except RunError:
@@ -136,12 +156,12 @@ def _load(path: Path, called: str) -> Config:
         raise DataError(f"{called}: cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _included(path: Path, called: str, above: tuple[Path, ...]) -> Config:
+def _included(path: Path, called: str, above: tuple[Path, ...], *, code: bool) -> Config:
     """Return the definition in a file over those that it includes: files beside it, or tasks by name."""
     if path in above:
         raise DataError(f"{called}: includes itself by way of {path.name}")
     with path.open("rb") as file:
-        config = yaml.load(file, _loader(path, called))  # noqa: S506 - SafeLoader's
+        config = yaml.load(file, _loader(path, called, code=code))  # noqa: S506 - SafeLoader's
     if not isinstance(config, dict):
         raise DataError(f"{called}: holds {type(config).__name__}, not fields of a task")
     config = _with_bases(config)
@@ -150,21 +170,21 @@ def _included(path: Path, called: str, above: tuple[Path, ...]) -> Config:
     for name in config.pop(BASES, []):
         file_named = path.parent / name
         if file_named.is_file():
-            merged |= _included(file_named.resolve(), f"{called} (include {name})", (*above, path))
+            merged |= _included(file_named.resolve(), f"{called} (include {name})", (*above, path), code=code)
         else:
             names.append(name)
     merged |= config
     return merged | ({BASES: [*merged.get(BASES, []), *names]} if names else {})
 
 
-def _loader(path: Path, called: str) -> type[yaml.SafeLoader]:
+def _loader(path: Path, called: str, *, code: bool) -> type[yaml.SafeLoader]:
     class Loader(yaml.SafeLoader):
         """YAML with !function, which names Python."""
 
     def refuse(loader: yaml.SafeLoader, node: yaml.Node) -> None:
         raise _code(called, f"!function in line {node.start_mark.line + 1}")
 
-    Loader.add_constructor("!function", _mk_function_ctor(path.parent, resolve=True) if code_allowed() else refuse)
+    Loader.add_constructor("!function", _mk_function_ctor(path.parent, resolve=True) if code else refuse)
     return Loader
 
 
@@ -215,7 +235,4 @@ def _metrics(config: Config) -> list[Mapping[str, Any]]:
 
 
 def _code(place: str, what: str) -> ConfigError:
-    return ConfigError(
-        f"{place}: {what} runs Python that the task brings, which is not allowed here; write the task without it, or "
-        f"ask the cluster's admin to set {ALLOW_CODE_VARIABLE}=1 for evaluation pods"
-    )
+    return ConfigError(f"{place}: {what} runs Python that the task brings; {_SAY_SO}, or write the task without it")

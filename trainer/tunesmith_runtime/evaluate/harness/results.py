@@ -13,7 +13,7 @@ from lm_eval.api.group import Group
 from lm_eval.api.task import Task
 
 from tunesmith_runtime.evaluate.harness.tasks import Tasks
-from tunesmith_runtime.evaluate.samples import AnswerSample, SuiteResult
+from tunesmith_runtime.evaluate.samples import SuiteResult, TaskSample
 from tunesmith_runtime.evaluate.statistics import Rows, Summands, exp_of_mean, mean_of
 
 _NO_FILTER = "none"
@@ -21,13 +21,6 @@ _NOT_IN_METRIC = re.compile(r"[^A-Za-z0-9_]")
 _NOT_IN_PART = re.compile(r"[^A-Za-z0-9_.-]+")
 # Beside the metrics of a task.
 _FURTHER = frozenset({"name", "alias", "sample_len", "sample_count"})
-
-
-@dataclass(frozen=True)
-class TaskSample(AnswerSample):
-    """A sample of a task: the prompt is what the model got, all examples included."""
-
-    task: str
 
 
 @dataclass

@@ -21,7 +21,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from tunesmith_api.suites import HarnessSuite
 from tunesmith_runtime.errors import ConfigError, DataError
-from tunesmith_runtime.evaluate.harness.definitions import BASES, Config, Definitions, code_allowed, refuse_unsafe
+from tunesmith_runtime.evaluate.harness.definitions import BASES, Config, Definitions, refuse_unsafe
 
 _SHOWN = 5
 
@@ -60,9 +60,9 @@ def load(suite: HarnessSuite) -> Tasks:
     if unknown:
         raise ConfigError(_unknown(unknown[0], list(manager.task_index)))
     for name in _below(suite.tasks, manager.task_index):
-        if name in manager.task_index:
+        if name in manager.task_index and not suite.runs_code:
             refuse_unsafe(name, manager.task_index[name].cfg)
-    if not code_allowed():
+    if not suite.runs_code:
         _sandbox_templates()
     tasks: dict[str, Task] = {}
     groups: dict[str, Group] = {}
@@ -183,7 +183,7 @@ def _load(name: str, manager: TaskManager) -> Mapping[str, Any]:
 
 def _prepare(name: str, task: Task, suite: HarnessSuite) -> None:
     """Set how many examples come before a question, as lm-eval's command line does, and look whether it can be run."""
-    if getattr(task, "UNSAFE_CODE", False):
+    if getattr(task, "UNSAFE_CODE", False) and not suite.runs_code:
         refuse_unsafe(name, {"unsafe_code": True})
     if getattr(task, "MULTIMODAL", False):
         raise ConfigError(f"task {name} shows images or sounds, and the models here read text; drop it")

@@ -12,7 +12,7 @@ from tunesmith_runtime.data.formats import BadRecordError
 from tunesmith_runtime.data.records import ASSISTANT, Conversation, LabelledText, Message, Record
 from tunesmith_runtime.data.streams import read_each
 from tunesmith_runtime.errors import DataError
-from tunesmith_runtime.evaluate.classes import confusion, label_of, summands_of, summands_of_class
+from tunesmith_runtime.evaluate.classes import confusion, label_of, summands_of, summands_of_auc, summands_of_class
 from tunesmith_runtime.evaluate.respondent import Generation, Progress, Respondent
 from tunesmith_runtime.evaluate.samples import LabelSample, LoadedSuite, SuiteResult
 from tunesmith_runtime.evaluate.templating import PromptTemplate
@@ -59,7 +59,10 @@ def run(loaded: LoadedSuite, respondent: Respondent, progress: Progress) -> Suit
             summands |= {f"{label}/{metric}": each for metric, each in of_class.items()}
     metrics = {name: each.value for name, each in summands.items()}
     if odds is not None:
-        metrics["auc"] = _auc([label == kind.labels[-1] for label in own], odds)
+        positive = [label == kind.labels[-1] for label in own]
+        metrics["auc"] = _auc(positive, odds)
+        if math.isfinite(metrics["auc"]):
+            summands["auc"] = summands_of_auc(positive, odds)
     samples = tuple(
         LabelSample(
             index=index,

@@ -56,6 +56,7 @@ def run(loaded: LoadedSuite, respondent: Respondent, progress: Progress) -> Suit
                 system_instruction=kind.system_instruction,
                 apply_chat_template=chat,
                 fewshot_as_multiturn=True,
+                confirm_run_unsafe_code=kind.runs_code,
             )
         except RunError:
             raise
