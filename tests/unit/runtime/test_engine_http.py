@@ -169,6 +169,12 @@ TEXT: dict[str, Any] = {"model": "bot", "prompt": "a", "max_tokens": 2}
             400,
             "response_format json_object is not supported by this engine; leave it out",
         ),
+        (
+            "chat/completions",
+            CHAT | {"chat_template_kwargs": {"chat_template": "{{ 1 }}"}},
+            400,
+            "chat_template_kwargs must not have chat_template",
+        ),
         ("chat/completions", CHAT | {"top_logprobs": 2}, 400, "top_logprobs needs logprobs"),
         ("chat/completions", CHAT | {"stream_options": {}}, 400, "stream_options is for streams"),
         ("chat/completions", CHAT | {"tool_choice": "required"}, 400, "tool_choice"),
@@ -226,12 +232,15 @@ def test_who_hangs_up_is_answered_no_longer(running: tuple[str, Engine]) -> None
 
 
 def test_while_too_many_wait_others_may_come_again(url: str) -> None:
-    crowd = CHAT | {"max_tokens": 200, "n": 16, "ignore_eos": True, "stream": True}
-    with requests.post(f"{url}/v1/completions", json=TEXT | {"prompt": ["a"] * 17}, timeout=60) as refused:
+    crowd = TEXT | {"prompt": ["a"] * 12, "max_tokens": 400, "ignore_eos": True, "stream": True}
+    with requests.post(f"{url}/v1/completions", json=crowd, stream=True, timeout=60) as stream:
+        assert next(stream.iter_lines()).startswith(b"data: ")
+        refused = requests.post(f"{url}/v1/completions", json=TEXT | {"prompt": ["a"] * 16}, timeout=60)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
         assert refused.json()["error"]["type"] == "server_error"
-    with requests.post(f"{url}/v1/chat/completions", json=crowd | {"n": 4}, stream=True, timeout=60) as stream:
-        assert next(stream.iter_lines()).startswith(b"data: ")
+    many = requests.post(f"{url}/v1/completions", json=TEXT | {"prompt": ["a"] * 17}, timeout=60)
+    assert many.status_code == 400
+    assert "asks for 17 answers; ask for at most 16 at once" in many.json()["error"]["message"]
 
 
 def test_a_model_that_is_being_loaded(tiny_path: Path) -> None:

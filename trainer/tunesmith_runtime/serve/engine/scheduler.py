@@ -11,7 +11,7 @@ import torch
 
 from tunesmith_runtime.errors import AcceleratorFailedError
 from tunesmith_runtime.serve.engine.answers import Asked, Prompt, prompts_of
-from tunesmith_runtime.serve.engine.refusals import unavailable
+from tunesmith_runtime.serve.engine.refusals import unavailable, wrong
 from tunesmith_runtime.serve.engine.served import Served
 
 ResultT = TypeVar("ResultT")
@@ -102,9 +102,11 @@ class Scheduler:
         self.draining = False
 
     def submit(self, asked: Asked) -> None:
-        """Have a question answered. Raises Refusal when too many wait, or no more are taken."""
+        """Have a question answered. Raises Refusal when too many wait, it asks for too many, or no more are taken."""
         self._check_open()
         answers = len(asked.question.prompts) * asked.question.n
+        if answers > self._limits.waiting:
+            raise wrong(f"the request asks for {answers} answers; ask for at most {self._limits.waiting} at once", "n")
         if self._came - self._begun + answers > self._limits.waiting:
             raise unavailable(f"{self._limits.waiting} answers wait already; ask again in a moment")
         self._came += answers
