@@ -127,7 +127,7 @@ class Scheduler:
     def run(self) -> None:
         """Work until drained. Raises AcceleratorFailedError when the device is lost."""
         while True:
-            idle = not self._writing.busy and self._waiting.next() is None
+            idle = not self.busy and self._waiting.next() is None
             if idle and self.draining and self._inbox.empty():
                 return
             self.turn(wait=idle)
@@ -138,6 +138,11 @@ class Scheduler:
         self._take(wait)
         self._begun += self._waiting.drop(lambda prompt: prompt.asked.given_up)
         self._begun += self._writing.turn(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Whether answers are under way."""
+        return self._writing.busy
 
     def uses(self, adapter: str) -> bool:
         """Return whether answers of an adapter are under way, or wait. For the model's own thread."""
