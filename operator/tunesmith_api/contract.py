@@ -166,7 +166,7 @@ class ServeRun(ApiModel):
     model: ModelUri
     # Of the model's files, as published; None: nobody knows it.
     digest: str | None = None
-    # What is as it was before there were these fields is left out: a server that runs has the config that it should have.
+    # Left out where it says nothing new: a server that runs has the config that it should have.
     adapters: tuple[ServedAdapter, ...] = Field(default=(), exclude_if=lambda adapters: not adapters)
     # 0: a free one, which is in the URL that the process reports.
     port: int
