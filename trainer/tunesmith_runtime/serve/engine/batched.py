@@ -99,10 +99,11 @@ class Batched:
                     chosen.append(prompt)
         for prompt in chosen:
             waiting.take(prompt)
-        self._served.adapters.use(adapter)
-        reading = Reading(self._served.model, [prompt.tokens for prompt in chosen])
-        self._begun = _Begun(adapter, chosen, reading, [[] for _ in chosen])
-        return len(self._begun.answers)
+        answers = [answer for prompt in chosen for answer in prompt.answers]
+        with failing(answers):
+            reading = Reading(self._served.model, [prompt.tokens for prompt in chosen])
+            self._begun = _Begun(adapter, chosen, reading, [[] for _ in chosen])
+        return len(answers)
 
     def _goes_with(self, chosen: list[Prompt], prompt: Prompt) -> bool:
         lengths = [len(each.tokens) for each in (*chosen, prompt)]

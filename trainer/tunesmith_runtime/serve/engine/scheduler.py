@@ -68,8 +68,13 @@ class Waiting:
         """Take out prompts; return how many answers they were to get."""
         dropped = 0
         for adapter, prompts in list(self._prompts.items()):
-            left = deque(prompt for prompt in prompts if not unwanted(prompt))
-            dropped += sum(len(prompt.answers) for prompt in prompts if unwanted(prompt))
+            left: deque[Prompt] = deque()
+            for prompt in prompts:
+                # Asked once: another thread may make it unwanted meanwhile.
+                if unwanted(prompt):
+                    dropped += len(prompt.answers)
+                else:
+                    left.append(prompt)
             self._prompts[adapter] = left
         return dropped
 
