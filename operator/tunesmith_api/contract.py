@@ -73,6 +73,7 @@ PROGRESS_KEY_VARIABLE = "TUNESMITH_PROGRESS_KEY"
 API_KEYS_VARIABLE = "TUNESMITH_API_KEYS"
 
 CONTRACT_VERSION: Literal[1] = 1
+_GRACE_SECONDS = 10.0
 
 
 class RunIdentity(ApiModel):
@@ -179,11 +180,12 @@ class ServeRun(ApiModel):
     model: ModelUri
     # Of the model's files, as published; None: nobody knows it.
     digest: str | None = None
-    adapters: tuple[ServedAdapter, ...] = ()
+    # Left out where it says nothing new: a server that runs has the config that it should have.
+    adapters: tuple[ServedAdapter, ...] = Field(default=(), exclude_if=lambda adapters: not adapters)
     # 0: a free one, which is in the URL that the process reports.
     port: int
     # From SIGTERM to SIGKILL: the time in which answers that are under way are finished.
-    grace_seconds: float = 10.0
+    grace_seconds: float = Field(default=_GRACE_SECONDS, exclude_if=lambda seconds: seconds == _GRACE_SECONDS)
 
 
 class GatewayRun(ApiModel):

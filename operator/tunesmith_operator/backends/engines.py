@@ -1,9 +1,9 @@
-"""The command lines of the engines that are not ours."""
+"""How the engines that are not ours are started."""
 
 import json
 from collections.abc import Iterator, Mapping
 
-from tunesmith_api.serving.engine import Engine, VllmArgs, option_of
+from tunesmith_api.serving.engine import CustomServer, Engine, VllmArgs, option_of
 from tunesmith_api.serving.vllm_options import ONLY_ON, SWITCHES
 
 _HOST = "0.0.0.0"  # noqa: S104 - the pod's own
@@ -24,6 +24,11 @@ def command_line(
         *_typed(engine.args or VllmArgs()),
         *_further(engine.extra_args),
     ]
+
+
+def custom_environment(custom: CustomServer, *, model: str, name: str) -> dict[str, str]:
+    """Return the variables by which a server of the user's own finds the model's folder, its name and the port."""
+    return {"TUNESMITH_MODEL": model, "TUNESMITH_MODEL_NAME": name, "TUNESMITH_PORT": str(custom.port)}
 
 
 def _adapters(adapters: Mapping[str, str]) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""The command line that serves a model by vLLM."""
+"""The command line that serves a model by vLLM, and what a server of one's own is told."""
 
-from tunesmith_api.serving.engine import Engine
-from tunesmith_operator.backends.engines import command_line
+from tunesmith_api.serving.engine import CustomServer, Engine
+from tunesmith_operator.backends.engines import command_line, custom_environment
 
 
 def line(engine: dict[str, object], **more: object) -> list[str]:
@@ -51,3 +51,12 @@ def test_adapters_by_name() -> None:
         '{"name":"a=b","path":"/x y"}',
         "--max-lora-rank=32",
     ]
+
+
+def test_a_server_of_ones_own_is_told_by_variables() -> None:
+    custom = CustomServer(image="registry.test/server:1", port=9000)
+    assert custom_environment(custom, model="/served/model", name="bot") == {
+        "TUNESMITH_MODEL": "/served/model",
+        "TUNESMITH_MODEL_NAME": "bot",
+        "TUNESMITH_PORT": "9000",
+    }

@@ -14,6 +14,7 @@ from tunesmith_runtime.models.loading import load_causal_lm
 from tunesmith_runtime.serve.engine.engine import Engine
 from tunesmith_runtime.serve.engine.permitted import permitted_folder
 from tunesmith_runtime.serve.engine.questions import Question
+from tunesmith_runtime.serve.engine.refusals import Refusal
 from tunesmith_runtime.serve.engine.scheduler import Limits
 from tunesmith_runtime.serve.engine.served import Served, load
 
@@ -100,6 +101,17 @@ def test_unloaded_and_loaded_again(served: Served, tiny_path: Path, folders: dic
     served.adapters.load("v1.5", folders["v1.5"])
     assert busy.answer(question("v1.5")).tokens() == before["v1.5"]
     assert before["v1.5"] != before[None]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_adapter_that_is_gone_ends_nobody_elses_answer(served: Served, together: bool) -> None:
+    busy = desk(served, together=together)
+    stays = busy.ask(question("formal"))
+    gone = busy.ask(question("gone"))
+    for _ in range(3):
+        busy.turn()
+    assert isinstance(gone.news[0], Refusal)
+    busy.finish(stays)
 
 
 def test_what_does_not_fit_is_refused_and_changes_nothing(

@@ -101,7 +101,7 @@ def test_logprobs_are_those_of_a_plain_forward_pass(served: Served) -> None:
 @pytest.mark.parametrize("length", [1, 2, 300])
 def test_the_prompts_own_tokens_have_likelihoods(served: Served, length: int, together: bool) -> None:
     asked = question(length, logprobs=1, scores_prompt=True, max_tokens=0)
-    told = desk(served, together=together).answer(asked)
+    told = desk(served, Limits(read=64), together=together).answer(asked)
     scores = told.pieces[0].prompt_scores
     plain = plain_logprobs(served.model, asked.prompts[0])
     assert [each.token for each in scores] == list(asked.prompts[0])
@@ -110,6 +110,21 @@ def test_the_prompts_own_tokens_have_likelihoods(served: Served, length: int, to
         assert score.logprob == pytest.approx(float(plain[place, score.token]), abs=1e-4)
         assert score.top[0][1] == pytest.approx(float(plain[place].max()), abs=1e-4)
     assert (told.last().finish, told.last().tokens) == ("length", 0)
+
+
+def test_likelihoods_of_prompts_that_are_read_together(served: Served) -> None:
+    busy = desk(served)
+    asked = [
+        question(length, seed=length, logprobs=1, scores_prompt=True, max_tokens=length % 2) for length in range(3, 9)
+    ]
+    told = [busy.ask(each) for each in asked]
+    busy.turn()
+    assert all(each.over for each in told)
+    for each, found in zip(asked, told, strict=True):
+        scores, plain = found.pieces[0].prompt_scores, plain_logprobs(served.model, each.prompts[0])
+        own = plain[range(len(scores) - 1), list(each.prompts[0][1:])].tolist()
+        assert [score.logprob for score in scores[1:]] == pytest.approx(own, abs=1e-4)
+        assert found.tokens() == [int(plain[-1].argmax())][: each.max_tokens]
 
 
 def test_one_at_a_time_is_the_same(served: Served) -> None:

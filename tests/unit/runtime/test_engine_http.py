@@ -4,6 +4,7 @@ import json
 import math
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ from tests.engines import plain_logprobs, run_of, served_over_http
 from tests.tiny import make_tiny_bert
 from tests.unit.runtime.test_engine_adapters import lora, save
 from tunesmith_runtime.models.loading import load_causal_lm
+from tunesmith_runtime.serve.engine.answers import Asked
 from tunesmith_runtime.serve.engine.engine import Engine
+from tunesmith_runtime.serve.engine.questions import Question
 from tunesmith_runtime.serve.engine.scheduler import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -169,6 +172,12 @@ TEXT: dict[str, Any] = {"model": "bot", "prompt": "a", "max_tokens": 2}
             400,
             "response_format json_object is not supported by this engine; leave it out",
         ),
+        (
+            "chat/completions",
+            CHAT | {"chat_template_kwargs": {"chat_template": "{{ 1 }}"}},
+            400,
+            "chat_template_kwargs must not have chat_template",
+        ),
         ("chat/completions", CHAT | {"top_logprobs": 2}, 400, "top_logprobs needs logprobs"),
         ("chat/completions", CHAT | {"stream_options": {}}, 400, "stream_options is for streams"),
         ("chat/completions", CHAT | {"tool_choice": "required"}, 400, "tool_choice"),
@@ -212,26 +221,33 @@ def test_what_programs_tell_errors_by(client: openai.OpenAI) -> None:
 
 def test_who_hangs_up_is_answered_no_longer(running: tuple[str, Engine]) -> None:
     url, engine = running
-    writing = engine.model.scheduler._writing
+    scheduler = engine.model.scheduler
     for stream in (True, False):
         body = json.dumps(CHAT | {"max_tokens": 480, "n": 4, "ignore_eos": True, "stream": stream}).encode()
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
-            until(lambda: writing.busy)
+            until(lambda: scheduler.busy)
             # Closed at once and for good, as by a program that is killed.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        until(lambda: not writing.busy)
+        until(lambda: not scheduler.busy)
     assert requests.post(f"{url}/v1/completions", json=TEXT, timeout=60).status_code == 200
 
 
-def test_while_too_many_wait_others_may_come_again(url: str) -> None:
-    crowd = CHAT | {"max_tokens": 200, "n": 16, "ignore_eos": True, "stream": True}
-    with requests.post(f"{url}/v1/completions", json=TEXT | {"prompt": ["a"] * 17}, timeout=60) as refused:
-        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
-        assert refused.json()["error"]["type"] == "server_error"
-    with requests.post(f"{url}/v1/chat/completions", json=crowd | {"n": 4}, stream=True, timeout=60) as stream:
-        assert next(stream.iter_lines()).startswith(b"data: ")
+def test_while_too_many_wait_others_may_come_again(running: tuple[str, Engine]) -> None:
+    url, engine = running
+    scheduler, opened = engine.model.scheduler, threading.Event()
+    scheduler.call(opened.wait)  # the model's thread has something else to do
+    crowd = Asked(Question(prompts=((5,),) * 12, max_tokens=2), lambda news: None)
+    scheduler.submit(crowd)
+    refused = requests.post(f"{url}/v1/completions", json=TEXT | {"prompt": ["a"] * 5}, timeout=60)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+    assert refused.json()["error"]["type"] == "server_error"
+    opened.set()
+    assert requests.post(f"{url}/v1/completions", json=TEXT | {"prompt": ["a"] * 4}, timeout=60).status_code == 200
+    many = requests.post(f"{url}/v1/completions", json=TEXT | {"prompt": ["a"] * 17}, timeout=60)
+    assert many.status_code == 400
+    assert "asks for 17 answers; ask for at most 16 at once" in many.json()["error"]["message"]
 
 
 def test_a_model_that_is_being_loaded(tiny_path: Path) -> None:

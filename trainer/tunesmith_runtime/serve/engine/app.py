@@ -154,6 +154,8 @@ class _Routes:
         return model, adapter
 
     async def _answered(self, request: Request, body: Generating, question: Question, reply: Reply) -> Response:
+        # While the request became tokens, its adapter may have been unloaded.
+        self._engine.adapter_of(body.model)
         channel = Channel(question, request)
         try:
             self._engine.model.scheduler.submit(channel.asked)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from tunesmith_api.errors import explain
 from tunesmith_runtime.serve.engine.questions import Question, Sampling
 from tunesmith_runtime.serve.engine.refusals import Refusal, wrong
-from tunesmith_runtime.serve.engine.requests import ChatRequest, CompletionRequest, Generating
+from tunesmith_runtime.serve.engine.requests import USUAL_TOKENS, ChatRequest, CompletionRequest, Generating
 from tunesmith_runtime.serve.engine.served import Served
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -61,9 +61,10 @@ def completion_question(request: CompletionRequest, served: Served, adapter: str
     prompts = tuple(
         _prompt(each, served) if isinstance(each, str) else _known(tuple(each), served) for each in request.prompt
     )
+    most = USUAL_TOKENS if request.max_tokens is None else request.max_tokens
     for prompt in prompts:
-        _check_length(served, len(prompt), request.max_tokens, "prompt")
-    question = _question(request, served, adapter, prompts, request.max_tokens)
+        _check_length(served, len(prompt), most, "prompt")
+    question = _question(request, served, adapter, prompts, most)
     scored = request.logprobs is not None and bool(request.echo)
     return replace(question, logprobs=request.logprobs, scores_prompt=scored)
 

@@ -15,8 +15,9 @@ from tunesmith_runtime.serve.engine.served import Served
 
 # Places that are kept for what a row will write; answers may well be shorter than they are allowed to be.
 _RESERVE = 256
-# Tokens of a prompt that are read at once where each token's likelihood is asked for: as many rows of logits.
-_SCORED = 256
+# Where the likelihood of each token of a prompt is asked for, there are as many rows of logits: at most so many numbers
+# of them at once, or rows.
+_LOGITS, _FEWEST_SCORED = 2**25, 64
 # Prompts are read together when the longest has no more tokens than this many times the shortest, and these more.
 _LIKE, _SLACK = 2, 64
 
@@ -28,7 +29,8 @@ class _Begun:
     adapter: str | None
     prompts: list[Prompt]
     reading: Reading
-    scores: list[Score] = field(default_factory=list)
+    # Of each prompt.
+    scores: list[list[Score]]
 
     @property
     def asks_for_scores(self) -> bool:
@@ -56,6 +58,7 @@ class Batched:
         self._limits = limits
         self._groups: dict[str | None, _Group] = {}
         self._begun: _Begun | None = None
+        self._scored = max(_FEWEST_SCORED, _LOGITS // served.vocabulary)
 
     @property
     def busy(self) -> bool:
@@ -90,25 +93,30 @@ class Batched:
         if first is None or not self._fits([first]):
             return 0
         adapter, chosen = first.asked.question.adapter, [first]
-        if len(first.tokens) <= self._limits.read and not first.asked.question.scores_prompt:
+        if len(first.tokens) <= self._at_once(first):
             for prompt in waiting.of(adapter):
                 if prompt is not first and self._goes_with(chosen, prompt):
                     chosen.append(prompt)
         for prompt in chosen:
             waiting.take(prompt)
-        self._served.adapters.use(adapter)
-        reading = Reading(self._served.model, [prompt.tokens for prompt in chosen])
-        self._begun = _Begun(adapter, chosen, reading)
-        return len(self._begun.answers)
+        answers = [answer for prompt in chosen for answer in prompt.answers]
+        with failing(answers):
+            reading = Reading(self._served.model, [prompt.tokens for prompt in chosen])
+            self._begun = _Begun(adapter, chosen, reading, [[] for _ in chosen])
+        return len(answers)
 
     def _goes_with(self, chosen: list[Prompt], prompt: Prompt) -> bool:
         lengths = [len(each.tokens) for each in (*chosen, prompt)]
         return (
-            not prompt.asked.question.scores_prompt
+            prompt.asked.question.scores_prompt == chosen[0].asked.question.scores_prompt
             and max(lengths) <= _LIKE * min(lengths) + _SLACK
-            and len(lengths) * max(lengths) <= self._limits.read
+            and len(lengths) * max(lengths) <= self._at_once(prompt)
             and self._fits([*chosen, prompt])
         )
+
+    def _at_once(self, prompt: Prompt) -> int:
+        """Return how many tokens are read in a turn, of prompts like this one."""
+        return min(self._limits.read, self._scored) if prompt.asked.question.scores_prompt else self._limits.read
 
     def _fits(self, prompts: Sequence[Prompt]) -> bool:
         """Return whether there is room for these prompts' answers besides what is being written."""
@@ -132,24 +140,22 @@ class Batched:
             self._begun = None
             return
         self._served.adapters.use(begun.adapter)
-        most = None
-        if begun.asks_for_scores:
-            most = _SCORED
-        elif begun.reading.left > self._limits.read:
-            most = self._limits.read
+        most = self._at_once(begun.prompts[0]) if len(begun.prompts) == 1 else None
         logits = begun.reading.advance(most, every=begun.asks_for_scores)
         if begun.asks_for_scores:
-            _add_scores(begun, logits[0])
+            for prompt, scores, rows in zip(begun.prompts, begun.scores, logits, strict=True):
+                _add_scores(prompt, scores, rows)
         if begun.reading.left:
             return
         self._begun = None
         times = [len(prompt.answers) for prompt in begun.prompts]
         answers, index = begun.answers, torch.arange(len(times)).repeat_interleave(torch.tensor(times))
-        for answer in answers:
-            answer.prompt_scores = tuple(begun.scores)
-        if not answers[0].left:  # only the prompt was asked for
-            for answer in answers:
-                answer.close()
+        for prompt, scores in zip(begun.prompts, begun.scores, strict=True):
+            for answer in prompt.answers:
+                answer.prompt_scores = tuple(scores)
+                if not answer.left:  # only the prompt was asked for
+                    answer.close()
+        if all(answer.over for answer in answers):
             return
         tokens = _take(logits[index.to(logits.device), -1], answers)
         left = [row for row, answer in enumerate(answers) if not answer.over]
@@ -186,14 +192,15 @@ class Batched:
             group.tokens = [group.tokens[row] for row in left]
 
 
-def _add_scores(begun: _Begun, logits: torch.Tensor) -> None:
-    """Note how likely the prompt's tokens were that follow each place of a piece."""
-    tokens, top = begun.prompts[0].tokens, begun.prompts[0].asked.question.logprobs or 0
-    if not begun.scores:
-        begun.scores.append(Score(tokens[0]))
-    followed = tokens[len(begun.scores) :][: len(logits)]
+def _add_scores(prompt: Prompt, scores: list[Score], logits: torch.Tensor) -> None:
+    """Note how likely the prompt's tokens were, by the logits of a piece: its last places, or of a padded row all."""
+    tokens, top = prompt.tokens, prompt.asked.question.logprobs or 0
+    if not scores:
+        scores.append(Score(tokens[0]))
+        logits = logits[max(0, len(logits) - len(tokens)) :]
+    followed = tokens[len(scores) :][: len(logits)]
     if followed:
-        begun.scores += score(logits[: len(followed)], followed, top)
+        scores += score(logits[: len(followed)], followed, top)
 
 
 def _take(logits: torch.Tensor, answers: Sequence[Answer]) -> list[int]:

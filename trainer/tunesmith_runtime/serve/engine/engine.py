@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tunesmith_runtime.models.embedding import embed
 from tunesmith_runtime.serve.engine.alone import Alone
 from tunesmith_runtime.serve.engine.answers import Asked, News
 from tunesmith_runtime.serve.engine.batched import Batched
+from tunesmith_runtime.serve.engine.failing import told
 from tunesmith_runtime.serve.engine.permitted import permitted_folder
 from tunesmith_runtime.serve.engine.questions import Question
 from tunesmith_runtime.serve.engine.refusals import Refusal, unavailable, wrong
@@ -94,12 +96,12 @@ class Engine:
                 embed(served.model, [[start]], 0)
             self.ready = True
             return
-        told: list[News] = []
-        scheduler.submit(Asked(Question(((start,),), max_tokens=1), told.append))
-        while not told:
+        news: list[News] = []
+        scheduler.submit(Asked(Question(((start,),), max_tokens=1), news.append))
+        while not news:
             scheduler.turn()
-        if isinstance(told[0], Exception):
-            raise RunError(f"the model cannot answer: {told[0]}") from told[0]
+        if isinstance(news[0], Exception):
+            raise RunError(f"the model cannot answer: {news[0]}") from news[0]
         self.ready = True
 
     def drain(self) -> bool:
@@ -136,14 +138,20 @@ class Engine:
         padding = served.tokenizer.pad_token_id or 0
 
         def work(part: list[tuple[int, ...]]) -> list[list[float]]:
-            served.adapters.use(adapter)
-            vectors = embed(served.model, part, padding)
+            try:
+                served.adapters.use(adapter)
+                vectors = embed(served.model, part, padding)
+            except Exception as error:
+                traceback.print_exception(error)
+                raise told(error) from error
             found: list[list[float]] = torch.nn.functional.normalize(vectors, dim=-1).tolist()
             return found
 
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         vectors: dict[int, list[float]] = {}
         while order:
+            if adapter is not None:
+                self.adapter_of(adapter)  # it may have been unloaded meanwhile
             part = [order.pop()]
             most = max(1, Limits.of(served.model.device).read // max(1, len(rows[part[0]])))
             part += [order.pop() for _ in range(min(most - 1, len(order)))]

@@ -25,7 +25,7 @@ def failing(answers: Sequence[Answer]) -> Iterator[list[Exception]]:
         yield trouble
     except Exception as error:
         for asked in {id(answer.asked): answer.asked for answer in answers if answer.finish is None}.values():
-            asked.tell(_told(error))
+            asked.tell(told(error))
             asked.give_up()
         if not _of_memory(error) and (lost := AcceleratorFailedError.caused_by(error)):
             raise lost from error
@@ -38,7 +38,8 @@ def failing(answers: Sequence[Answer]) -> Iterator[list[Exception]]:
         torch.cuda.empty_cache()
 
 
-def _told(error: Exception) -> Refusal:
+def told(error: Exception) -> Refusal:
+    """Return what a client is told of an error in the middle of the work."""
     if _of_memory(error):
         return unavailable("there is too little memory for this request beside the others; ask again in a moment")
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"the model failed: {type(error).__name__}: {error}"[:500])

@@ -9,6 +9,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 MOST_ANSWERS = 16
 # Prompts of one request.
 MOST_PROMPTS = 256
+# Tokens of a continuation whose request does not say.
+USUAL_TOKENS = 16
+# What a request may not tell the chat template: it would be another template, or no text for the model.
+_NOT_FOR_TEMPLATES = frozenset(
+    {"add_generation_prompt", "chat_template", "continue_final_message", "conversation", "tokenize", "tools"}
+)
 # Of the likeliest tokens beside each one.
 MOST_LOGPROBS = 20
 _MOST_STOPS = 16
@@ -149,6 +155,8 @@ class ChatRequest(Generating):
                 f"response_format {self.response_format.type[:40]} is not supported by this engine; leave it out, and "
                 "ask for the form in the messages"
             )
+        if ours := sorted(_NOT_FOR_TEMPLATES & (self.chat_template_kwargs or {}).keys()):
+            raise ValueError(f"chat_template_kwargs must not have {', '.join(ours)}: the model's own template counts")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
         return self
@@ -158,7 +166,7 @@ class CompletionRequest(Generating):
     """POST /v1/completions."""
 
     prompt: TextsOrTokens
-    max_tokens: int = Field(default=16, ge=0)
+    max_tokens: int | None = Field(default=None, ge=0)
     logprobs: int | None = Field(default=None, ge=0, le=MOST_LOGPROBS)
     echo: bool | None = None
     best_of: int | None = Field(default=None, ge=1, le=MOST_ANSWERS)

@@ -11,7 +11,7 @@ import torch
 
 from tunesmith_runtime.errors import AcceleratorFailedError
 from tunesmith_runtime.serve.engine.answers import Asked, Prompt, prompts_of
-from tunesmith_runtime.serve.engine.refusals import unavailable
+from tunesmith_runtime.serve.engine.refusals import unavailable, wrong
 from tunesmith_runtime.serve.engine.served import Served
 
 ResultT = TypeVar("ResultT")
@@ -68,8 +68,13 @@ class Waiting:
         """Take out prompts; return how many answers they were to get."""
         dropped = 0
         for adapter, prompts in list(self._prompts.items()):
-            left = deque(prompt for prompt in prompts if not unwanted(prompt))
-            dropped += sum(len(prompt.answers) for prompt in prompts if unwanted(prompt))
+            left: deque[Prompt] = deque()
+            for prompt in prompts:
+                # Asked once: another thread may make it unwanted meanwhile.
+                if unwanted(prompt):
+                    dropped += len(prompt.answers)
+                else:
+                    left.append(prompt)
             self._prompts[adapter] = left
         return dropped
 
@@ -102,9 +107,11 @@ class Scheduler:
         self.draining = False
 
     def submit(self, asked: Asked) -> None:
-        """Have a question answered. Raises Refusal when too many wait, or no more are taken."""
+        """Have a question answered. Raises Refusal when too many wait, it asks for too many, or no more are taken."""
         self._check_open()
         answers = len(asked.question.prompts) * asked.question.n
+        if answers > self._limits.waiting:
+            raise wrong(f"the request asks for {answers} answers; ask for at most {self._limits.waiting} at once", "n")
         if self._came - self._begun + answers > self._limits.waiting:
             raise unavailable(f"{self._limits.waiting} answers wait already; ask again in a moment")
         self._came += answers
@@ -125,7 +132,7 @@ class Scheduler:
     def run(self) -> None:
         """Work until drained. Raises AcceleratorFailedError when the device is lost."""
         while True:
-            idle = not self._writing.busy and self._waiting.next() is None
+            idle = not self.busy and self._waiting.next() is None
             if idle and self.draining and self._inbox.empty():
                 return
             self.turn(wait=idle)
@@ -136,6 +143,11 @@ class Scheduler:
         self._take(wait)
         self._begun += self._waiting.drop(lambda prompt: prompt.asked.given_up)
         self._begun += self._writing.turn(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Whether answers are under way."""
+        return self._writing.busy
 
     def uses(self, adapter: str) -> bool:
         """Return whether answers of an adapter are under way, or wait. For the model's own thread."""
