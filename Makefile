@@ -101,6 +101,7 @@ bench-eval: setup ## Measure what paired tests find, and how fast suites run bes
 
 bench-serve: setup ## Measure what the gateway costs: an engine alone, through it, and through it with all features.
 	$(BIN)/python -m tests.bench.serving
+	$(BIN)/python -m tests.bench.serving --built-in --streams 4 --tokens 32
 
 docs: setup ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,6 +1,7 @@
 """Exchanges and feedback land on storage, without personal data, and cost nobody time."""
 
 import asyncio
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tests.gateways import CHAT, engine, gateway, story, upstream
 from tests.s3 import BUCKET, S3Server, use
 from tunesmith_runtime.data.formats import parse
 from tunesmith_runtime.data.rows import Row
-from tunesmith_runtime.serve.gateway import captured, reassembling
+from tunesmith_runtime.serve.gateway import captured, reassembling, writing
 from tunesmith_runtime.serve.gateway.logs import say
 from tunesmith_runtime.serve.gateway.metrics import Metrics
 from tunesmith_runtime.serve.gateway.records import Records
@@ -84,11 +85,13 @@ async def test_parquet_has_a_column_for_each_field(folder: Path) -> None:
     async with engine() as stable, gateway(folder, upstream(1, stable), capture=capture) as served:
         await served.ask(CHAT | {"messages": [MAIL]})
         await served.ask(CHAT | {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]})
+        await served.ask(CHAT | {"messages": [{"role": "user", "content": "\ud800"}]})
         await served.ask({"request_id": "a", "rating": 1}, path="/v1/feedback")
     (file,) = (folder / "data" / "traffic" / "exchanges").glob("*/*.parquet")
-    first, second = parquet.read_table(file).to_pylist()
+    first, second, third = parquet.read_table(file).to_pylist()
     assert first["messages"][0] == MAIL
     assert json.loads(second["messages"][0]["content"]) == [{"type": "text", "text": "Hi"}]
+    assert third["messages"][0]["content"] == "?"
     assert json.loads(first["request"]) == {"model": "bot"}
 
 
@@ -155,6 +158,19 @@ async def test_contents_are_logged_only_when_asked_and_without_personal_data(
     assert "I am [EMAIL_ADDRESS]" in said
     assert "stable answers you" in said
     assert "jane@" not in said
+
+
+def test_records_that_cannot_be_written_do_not_keep_others_back(folder: Path) -> None:
+    def part(body: str) -> bytes:
+        head = {"kind": "exchanges", "capture": {"uri": "pvc://data/traffic"}, "file": "part", "records": 1}
+        return b"".join(json.dumps(each).encode() + b"\n" for each in (head, {"facts": {}, "body": body, "answer": ""}))
+
+    answers = io.BytesIO()
+    writing.carry_out(io.BytesIO(part("nonsense") + part('{"prompt": "Once"}')), answers)
+    first, second = map(json.loads, answers.getvalue().splitlines())
+    assert (first["again"], first["error"][:15]) == (False, "JSONDecodeError")
+    assert second["error"] is None
+    assert [each["prompt"] for each in kept(folder, "exchanges")] == ["Once"]
 
 
 def test_streamed_tool_calls_and_several_answers_are_put_together() -> None:

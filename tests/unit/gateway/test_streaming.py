@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +127,45 @@ async def test_an_answer_that_is_large_goes_through_in_parts(folder: Path, monke
         assert answer.headers["transfer-encoding"] == "chunked"
 
 
+@dataclass
+class Moody:
+    """An engine that answers only so many requests of a connection; then it closes it without a word."""
+
+    patience: int
+    connections: int = 0
+    requests: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        for _ in range(self.patience):
+            await self._read(reader)
+            body = b'{"choices": []}'
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n" + body)
+        await self._read(reader)
+        writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+        self.requests += 1
+
+
+@pytest.mark.parametrize(
+    ("patience", "statuses", "requests"),
+    [
+        # It was idle and has been closed meanwhile: the request is sent again over another one.
+        (1, [200, 200], 3),
+        # It failed at a request of its own: who knows what that did, so it is not sent again.
+        (0, [502, 502], 2),
+    ],
+)
 @story
-async def test_an_idle_connection_that_the_engine_has_closed_costs_no_request(folder: Path) -> None:
-    async with engine() as stable, gateway(folder, upstream(1, stable)) as served:
-        assert (await served.ask()).status == 200
-        port = stable.port
-    async with engine(port=port) as again, gateway(folder, upstream(1, again)) as served:
-        assert (await served.ask()).status == 200
+async def test_a_request_is_sent_again_only_if_its_connection_had_been_idle(
+    folder: Path, patience: int, statuses: list[int], requests: int
+) -> None:
+    moody = Moody(patience)
+    server = await asyncio.start_server(moody.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, gateway(folder, {"revision": 1, "url": url, "weight": 100}) as served:
+        assert [(await served.ask()).status for _ in statuses] == statuses
+        assert (moody.requests, moody.connections) == (requests, 2)

@@ -81,7 +81,7 @@ class Gateway:
                 )
             await endpoint.handle(request, client, exchange)
         except Refusal as refusal:
-            exchange.refused = refusal.code
+            exchange.code = refusal.code
             await client.answer(refusal.status, refusal.body(), headers=refusal.headers)
         except (ClientGoneError, BrokenAnswerError):
             raise
@@ -96,8 +96,8 @@ class Gateway:
         metrics = self._parts.metrics
         revision = "" if exchange.revision is None else str(exchange.revision)
         metrics.requests.labels(revision, exchange.endpoint, str(exchange.status)).inc()
-        if exchange.refused:
-            metrics.refused.labels(exchange.refused).inc()
+        if exchange.code:
+            metrics.refused.labels(exchange.code).inc()
         if exchange.upstream is not None:
             metrics.seconds.labels(revision).observe(exchange.seconds)
             if exchange.first_byte_seconds is not None:

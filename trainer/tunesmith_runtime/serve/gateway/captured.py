@@ -33,6 +33,14 @@ class CapturedExchange:
         """About how much memory it takes."""
         return len(self.body) + len(self.answer) + 1024
 
+    def to_json(self) -> Record:
+        """Return it as JSON, for another process."""
+        return {
+            "facts": dict(self.facts),
+            "body": self.body.decode("utf-8", "replace"),
+            "answer": self.answer.decode("utf-8", "replace"),
+        }
+
     def record(self) -> Record:
         """Return what is written: a chat as `messages` with its answer, which a FineTuneJob can read as they are."""
         request = json.loads(self.body)
@@ -60,12 +68,23 @@ class CapturedFeedback:
         """About how much memory it takes."""
         return sum(len(value) for value in self.facts.values() if isinstance(value, str)) + 1024
 
+    def to_json(self) -> Record:
+        """Return it as JSON, for another process."""
+        return {"facts": self.facts}
+
     def record(self) -> Record:
         """Return what is written."""
         return self.facts
 
 
 Captured = CapturedExchange | CapturedFeedback
+
+
+def from_json(value: Mapping[str, Any]) -> Captured:
+    """Return what `to_json` has made JSON of."""
+    if "body" not in value:
+        return CapturedFeedback(value["facts"])
+    return CapturedExchange(value["facts"], value["body"].encode(), value["answer"].encode())
 
 
 def redacted(value: Any) -> Any:

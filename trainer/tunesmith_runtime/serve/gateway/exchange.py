@@ -24,8 +24,8 @@ class Exchange:
     caller: str | None = None
     upstream: Upstream | None = None
     status: int | None = None
-    # The code of the error, if the gateway itself refused it.
-    refused: str | None = None
+    # The code of the gateway's own error, if it refused the request or had to break the answer off.
+    code: str | None = None
     first_byte_seconds: float | None = None
     # Of a request that goes to a revision; `sampled`: it is to be kept.
     body: bytes = b""
@@ -75,7 +75,7 @@ class Exchange:
             "key": self.caller,
             "revision": self.revision,
             "status": self.status,
-            "refused": self.refused,
+            "code": self.code,
             "seconds": round(self.seconds, 4),
             "firstByteSeconds": None if self.first_byte_seconds is None else round(self.first_byte_seconds, 4),
             "promptTokens": self.prompt_tokens if self.tally else None,

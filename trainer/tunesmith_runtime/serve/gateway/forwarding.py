@@ -26,6 +26,8 @@ RETRY_PAUSE_SECONDS = 0.1
 # Answers up to this size are sent whole, so that one that breaks off becomes an error rather than half an answer.
 WHOLE_BYTES = 1024 * 1024
 _EVENTS = "text/event-stream"
+# Tells proxies between here and the client to pass each event on as it comes.
+_UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 class UnreachedError(Exception):
@@ -112,11 +114,15 @@ class Forwarder:
                 status = await self._exchanged(parcel, ready, client, exchange)
             failed, whole = status >= 500, True
         except TimeoutError:
-            await self._break_off(client, 504, "timeout", f"the answer was not complete within {seconds:g} seconds")
+            await self._break_off(
+                client, exchange, 504, "timeout", f"the answer was not complete within {seconds:g} seconds"
+            )
         except aiohttp.ClientPayloadError:
-            await self._break_off(client, 502, "upstream_broke_off", f"revision {label} broke its answer off")
+            await self._break_off(client, exchange, 502, "upstream_broke_off", f"revision {label} broke its answer off")
         except aiohttp.ClientError as error:
-            await self._break_off(client, 502, "upstream_failed", f"revision {label} failed: {type(error).__name__}")
+            await self._break_off(
+                client, exchange, 502, "upstream_failed", f"revision {label} failed: {type(error).__name__}"
+            )
         except UnreachedError:
             raise
         except BaseException:
@@ -152,10 +158,11 @@ class Forwarder:
             # What was read to its end is used again; anything else tells the revision that nobody listens.
             response.close() if not response.content.at_eof() else response.release()
 
-    async def _break_off(self, client: Client, status: int, code: str, message: str) -> None:
+    async def _break_off(self, client: Client, exchange: Exchange, status: int, code: str, message: str) -> None:
         """End an answer that cannot be completed, so that the client knows."""
         if not client.started:
             raise Refusal(status, code, message)
+        exchange.code = code
         if not client.sends_events:
             raise BrokenAnswerError(message)
         await client.end(b"data: " + error_body(status, code, message) + b"\n\n")
@@ -194,7 +201,7 @@ async def _relay(response: aiohttp.ClientResponse, client: Client, exchange: Exc
     if retry_after := response.headers.get("retry-after"):
         headers["retry-after"] = retry_after
     if response.content_type == _EVENTS:
-        await client.start(response.status, {**headers, "cache-control": "no-cache"})
+        await client.start(response.status, {**headers, **_UNBUFFERED})
         async for part in response.content.iter_any():
             exchange.byte_came()
             tally.event_bytes(part)

@@ -7,13 +7,14 @@ from typing import Any
 from tunesmith_api.serving.access import Scope
 from tunesmith_api.serving.sticky import Sticky
 from tunesmith_api.traffic import Routes, Upstream
-from tunesmith_runtime.serve.gateway.exchange import Exchange
+from tunesmith_runtime.serve.gateway.exchange import CLIENT_GONE, Exchange
 from tunesmith_runtime.serve.gateway.forwarding import Parcel
 from tunesmith_runtime.serve.gateway.incoming import Incoming, parsed, read_body, shaped
 from tunesmith_runtime.serve.gateway.limits import ANSWER_TOKENS
 from tunesmith_runtime.serve.gateway.outgoing import Client
 from tunesmith_runtime.serve.gateway.parts import Parts
 from tunesmith_runtime.serve.gateway.prompting import prompted
+from tunesmith_runtime.serve.gateway.refusals import ClientGoneError
 from tunesmith_runtime.serve.gateway.routing import Ready
 from tunesmith_runtime.serve.gateway.shapes import Asked, ChatRequest
 from tunesmith_runtime.serve.gateway.tally import BYTES_A_TOKEN, Tally
@@ -50,6 +51,9 @@ class Generating:
                         parcel = self._parcel(request, value, body, asked, span.headers())
                         key = _belongs_to(routes.traffic.sticky, request, asked, caller.name)
                         await self._send(parcel, key, client, exchange, routes)
+                except ClientGoneError:
+                    exchange.status = CLIENT_GONE
+                    raise
                 finally:
                     exchange.status = exchange.status or client.status
                     admission.tokens = exchange.prompt_tokens + exchange.completion_tokens

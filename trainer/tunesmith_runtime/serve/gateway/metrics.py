@@ -48,7 +48,7 @@ class Metrics:
         )
         self.key_requests = counter("key_requests_total", "Requests let in, by API key.", "key")
         self.key_tokens = counter("key_tokens_total", "Tokens of prompts and answers, by API key.", "key")
-        self.refused = counter("refused_total", "Requests that were refused, by why.", "code")
+        self.refused = counter("refused_total", "Requests that were refused or broken off, by why.", "code")
         self.shadowed = counter("shadow_requests_total", "Copies for the shadow, by outcome.", "outcome")
         self.captured = counter("capture_records_total", "Records for storage: written or dropped.", "outcome")
         self._revisions: set[str] = set()

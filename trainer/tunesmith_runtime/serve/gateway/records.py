@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 
 from tunesmith_api.serving.capture import Capture
 from tunesmith_api.traffic import Routes
-from tunesmith_runtime.errors import RunError
 from tunesmith_runtime.serve.gateway import captured
 from tunesmith_runtime.serve.gateway.captured import Captured, CapturedExchange, CapturedFeedback, RecordKind
 from tunesmith_runtime.serve.gateway.exchange import Exchange
 from tunesmith_runtime.serve.gateway.logs import Say, say
 from tunesmith_runtime.serve.gateway.metrics import Metrics
 from tunesmith_runtime.serve.gateway.shapes import Feedback
+from tunesmith_runtime.serve.gateway.writing import NotWrittenError, Writer
 
 # A file is written when there is so much for it, or after so long.
 PART_BYTES = 4 * 2**20
@@ -49,6 +49,7 @@ class Records:
         self._full = asyncio.Event()
         self._name = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
+        self._writer = Writer()
         self._said = ""
         self._logging: set[asyncio.Task[None]] = set()
 
@@ -72,7 +73,7 @@ class Records:
             "seconds": round(exchange.seconds, 4),
             "promptTokens": exchange.prompt_tokens,
             "completionTokens": exchange.completion_tokens,
-            "truncated": exchange.tally.truncated,
+            "truncated": exchange.tally.truncated or exchange.code is not None,
         }
         what = CapturedExchange(facts, exchange.body, exchange.tally.kept)
         if exchange.sampled and routes.capture is not None:
@@ -118,7 +119,7 @@ class Records:
                 await asyncio.sleep(pause := min(2 * pause, LONGEST_PAUSE_SECONDS))
 
     async def write(self) -> bool:
-        """Write all there is; return whether that worked. What could not be written is kept for the next time."""
+        """Write all there is; return whether nothing is left, which is kept for the next time."""
         batch, self._waiting = self._waiting, []
         self._full.clear()
         parts: dict[tuple[RecordKind, Capture], list[_Waiting]] = defaultdict(list)
@@ -128,7 +129,6 @@ class Records:
         for (kind, capture), waiting in parts.items():
             if await self._write_part(kind, capture, waiting):
                 self._bytes -= sum(each.what.size for each in waiting)
-                self._metrics.captured.labels("written").inc(len(waiting))
             else:
                 self._waiting = waiting + self._waiting
                 well = False
@@ -138,15 +138,16 @@ class Records:
         time = datetime.now(UTC).strftime("%H%M%S")
         file = f"{time}-{self._name}-{next(self._numbers):06}"
 
-        def write() -> None:
-            records = [captured.finished(each.what, redact=capture.redact_pii) for each in waiting]
-            captured.write(records, kind, capture.uri, file, capture.format)
-
         try:
-            await asyncio.to_thread(write)
-        except (OSError, RunError) as error:
+            await self._writer.write([each.what for each in waiting], kind, capture, file)
+        except NotWrittenError as error:
+            if not error.again:
+                self._log(f"records were lost: {error}", records=len(waiting))
+                self._metrics.captured.labels("dropped").inc(len(waiting))
+                return True
             self._say(f"what is captured cannot be written to {capture.uri}, trying again: {error}")
             return False
+        self._metrics.captured.labels("written").inc(len(waiting))
         self._said = ""
         return True
 
@@ -164,6 +165,7 @@ class Records:
         if not await self.write():
             self._metrics.captured.labels("dropped").inc(len(self._waiting))
             self._log("records were lost: they could not be written before the end", records=len(self._waiting))
+        await self._writer.close()
 
     def _say(self, sentence: str) -> None:
         if sentence != self._said:

@@ -32,7 +32,8 @@ class Tally:
     def event_bytes(self, part: bytes) -> None:
         """Take a part of a stream of events."""
         self._note(part)
-        *events, self._rest = _SEPARATOR.split(self._rest + part)
+        seen = self._rest + part
+        *events, self._rest = _SEPARATOR.split(seen) if b"\r" in seen else seen.split(b"\n\n")
         if len(self._rest) > _LONGEST_EVENT:
             self._rest = b""
         for event in events:
