@@ -9,7 +9,7 @@ from tunesmith_api.finetunejob import PublishedModel, SecretRefs
 from tunesmith_api.meta import Condition
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.references import ModelReference
-from tunesmith_api.serving.engine import Engine
+from tunesmith_api.serving.engine import Engine, ModelCache
 from tunesmith_api.serving.prompt import Prompt
 from tunesmith_api.serving.revision import Revision, RevisionShare, RolloutStatus
 from tunesmith_api.serving.rollout import Rollout
@@ -57,6 +57,11 @@ class ModelServeSpec(GatewayPolicy):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     engine: Engine = Field(default=Engine(), description="What answers requests.")
+    model_cache: ModelCache | None = Field(
+        default=None,
+        description="Keeps models of hf:// and s3://: the first pod downloads, and checks them by their digest, the "
+        "others find them there. Default: each pod downloads for itself.",
+    )
     requires: tuple[Requirement, ...] = Field(
         default=(),
         max_length=16,

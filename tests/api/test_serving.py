@@ -16,7 +16,7 @@ POLICY: dict[str, Any] = {
     "limits": {"requestsPerMinute": 60},
     "requests": {"maxBytes": 2048},
     "hold": {"timeoutSeconds": 5},
-    "traffic": {"sticky": {"by": "header", "header": "x-team"}},
+    "traffic": {"provider": "gateway", "sticky": {"by": "header", "header": "x-team"}},
     "capture": {"uri": "pvc://data/traffic", "sample": 0.5},
     "logContents": True,
 }
@@ -43,8 +43,8 @@ def test_a_gateways_run_survives_the_trip() -> None:
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        ({"traffic": {"sticky": {"by": "header"}}}, "sticky.header names the header for by: header"),
-        ({"traffic": {"sticky": {"by": "key", "header": "x-team"}}}, "set both, or drop header"),
+        ({"traffic": {"provider": "gateway", "sticky": {"by": "header"}}}, "sticky.header names the header for by: header"),
+        ({"traffic": {"provider": "gateway", "sticky": {"by": "key", "header": "x-team"}}}, "set both, or drop header"),
         ({"capture": {"uri": "hf://org/name"}}, "should match pattern"),
         ({"capture": {"uri": "pvc://data/traffic", "sample": 1.5}}, "less than or equal to 1"),
         ({"limits": {"requestsPerMinute": 0}}, "greater than or equal to 1"),

@@ -34,6 +34,7 @@ _MODEL_SERVE: Object = RUN | {
     "model": {"fineTuneJob": "bot"},
     "adapters": [{"name": "legal", "fineTuneJob": "legal"}, {"name": "tone", "uri": "pvc://models/tone"}],
     "engine": {"type": "transformers"},
+    "modelCache": {"claimName": "models"},
     "requires": [{"evalJob": "bot-eval"}],
     "prompt": _PROMPT,
     "rollout": _ROLLOUT,
@@ -109,6 +110,7 @@ _REVISION: Object = {
         "model": _MODEL,
         "adapters": [_MODEL | {"name": "legal"}],
         "engine": {"type": "transformers"},
+        "modelCache": {"claimName": "models"},
         "prompt": _PROMPT,
     },
 }

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from tunesmith_api.base import ApiModel
+from tunesmith_api.base import ApiModel, ObjectName
 from tunesmith_api.serving.vllm_options import ONLY_ON, OWNED, SWITCHES, VALUES
 
 EngineType = Literal["transformers", "vllm", "custom"]
@@ -91,6 +91,12 @@ class CustomServer(ApiModel):
     health_path: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^/[A-Za-z0-9._~/-]*$")] = (
         Field(default="/health", description="Path that answers 200 when the server takes requests.")
     )
+
+
+class ModelCache(ApiModel):
+    """A volume that keeps models."""
+
+    claim_name: ObjectName = Field(description="PersistentVolumeClaim that all pods can mount.")
 
 
 class Engine(ApiModel):

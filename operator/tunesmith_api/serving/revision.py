@@ -8,7 +8,7 @@ from tunesmith_api.base import Resources, StatusModel, Time
 from tunesmith_api.evaljob import Verdict
 from tunesmith_api.finetunejob import PublishedModel, SecretRefs
 from tunesmith_api.podtemplate import PodTemplate
-from tunesmith_api.serving.engine import Engine
+from tunesmith_api.serving.engine import Engine, ModelCache
 from tunesmith_api.serving.prompt import Prompt
 
 RevisionState = Literal["RollingOut", "Promoted", "Retired", "Degraded", "Aborted", "Superseded"]
@@ -37,6 +37,7 @@ class RevisionTemplate(StatusModel):
     resources: Resources = Field(default=Resources(), description="What each pod asks for.")
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Where and how the pods run.")
     secret_refs: SecretRefs = ()
+    model_cache: ModelCache | None = Field(default=None, description="Where models are kept for all pods.")
 
 
 class RolloutEvaluation(StatusModel):

@@ -27,7 +27,7 @@ from tunesmith_api.contract import (
     TrainRun,
 )
 from tunesmith_api.queueing import Backend, Gang
-from tunesmith_operator.backends import gangs
+from tunesmith_operator.backends import gangs, servers
 from tunesmith_operator.backends.affinity import affinity
 from tunesmith_operator.backends.objects import (
     DRIVER,
@@ -121,6 +121,8 @@ def pod(workload: Workload, settings: Settings, role: str, account: str | None) 
         "imagePullSecrets": [{"name": each.name} for each in wanted.image_pull_secrets],
     }
     spec |= {name: value for name, value in chosen.items() if value}
+    if isinstance(workload.config, ServeRun):
+        servers.arrange(spec, workload, settings.image)
     metadata: Object = {"labels": wanted.labels | labels(workload, role)}
     if wanted.annotations:
         metadata["annotations"] = dict(wanted.annotations)

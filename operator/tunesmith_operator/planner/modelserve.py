@@ -78,6 +78,13 @@ def _wanted(serve: ModelServe, observed: Observed) -> RevisionTemplate | Situati
             c.SPEC_INVALID,
             f"on one machine two revisions cannot share a port: for {rollout.strategy} set traffic.provider to gateway",
         )
+    if observed.address is None and serve.spec.engine.type != "transformers":
+        return Situation(
+            "blocked",
+            c.SPEC_INVALID,
+            f"engine {serve.spec.engine.type} is an image, which the local shell cannot run; set engine.type to "
+            "transformers, or apply this to a cluster",
+        )
     templates = [rollout.eval_job_template, *(each.eval_job_template for each in rollout.steps)]
     if any(templates) and len(serve.metadata.name) > evaluation.LONGEST_NAME:
         return Situation(
@@ -268,6 +275,8 @@ def _workload(serve: ModelServe, revision: Revision, replicas: int, observed: Ob
         replicas=replicas,
         pod_template=template.pod_template,
         secrets=tuple(secret.name for secret in template.secret_refs),
+        engine=template.engine,
+        model_cache=template.model_cache.claim_name if template.model_cache else None,
         config=ServeRun(
             run=traffic.identity(serve, revision.number),
             model=template.model.uri,

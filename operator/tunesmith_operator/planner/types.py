@@ -15,6 +15,7 @@ from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.queueing import Backend, Queue
 from tunesmith_api.resources import EvalJob, Resource
+from tunesmith_api.serving.engine import Engine
 from tunesmith_api.traffic import GatewayReport, Routes
 
 Status = FineTuneJobStatus | EvalJobStatus | ModelServeStatus
@@ -43,6 +44,9 @@ class Workload:
     avoid_nodes: tuple[str, ...] = ()
     backend: Backend = "auto"
     queue: Queue | None = None
+    # Of a server: what answers, and the claim that keeps models for all of its pods.
+    engine: Engine = field(default_factory=Engine)
+    model_cache: str | None = None
     # Of a gateway: where it sends requests. They may change while it runs.
     routes: Routes | None = None
 

@@ -20,6 +20,7 @@ def template_of(serve: ModelServe, model: PublishedModel, adapters: Sequence[Ser
         adapters=tuple(adapters),
         engine=spec.engine,
         prompt=spec.prompt,
+        model_cache=spec.model_cache,
         resources=spec.resources,
         pod_template=spec.pod_template,
         secret_refs=spec.secret_refs,

@@ -1,0 +1,95 @@
+"""Pods of servers: what is fetched before, and what runs where the engine is not ours."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.builders import model_serve
+from tunesmith_operator.backends.native import RenderError, Settings, render
+from tunesmith_operator.planner import Observed, plan
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+REMOTE = {"uri": "hf://org/model@main"}
+
+
+def pod(**spec: Any) -> dict[str, Any]:
+    """Return the pod spec of a ModelServe's first revision."""
+    serve = model_serve(**{"model": REMOTE, **spec})
+    (workload,) = plan(serve, Observed(address="http://support-bot.default.svc:8000"), NOW).ensure
+    *_, deployment = render(workload, Settings(image="registry.test/runtime:1"))
+    return dict(deployment["spec"]["template"]["spec"])
+
+
+def variables(container: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each.get("value", "") for each in container["env"]}
+
+
+def test_the_built_in_engine_fetches_for_itself() -> None:
+    found = pod()
+    assert "initContainers" not in found
+    assert "TUNESMITH_MODEL_CACHE" not in variables(found["containers"][0])
+
+
+def test_a_claim_keeps_what_the_first_pod_downloads() -> None:
+    found = pod(modelCache={"claimName": "models"})
+    (fetch,), (engine,) = found["initContainers"], found["containers"]
+
+    assert fetch["command"] == ["python", "-m", "tunesmith_runtime", "fetch"]
+    assert variables(fetch)["TUNESMITH_MODEL_CACHE"] == variables(engine)["TUNESMITH_MODEL_CACHE"] == "/models-cache"
+    mounts = [next(each for each in one["volumeMounts"] if each["name"] == "model-cache") for one in (fetch, engine)]
+    assert [mount["readOnly"] for mount in mounts] == [False, True]
+    assert "startupProbe" not in fetch
+
+    on_a_volume = pod(model={"uri": "pvc://models/bot"}, modelCache={"claimName": "models"})
+    assert "initContainers" not in on_a_volume, "it is there already"
+
+
+def test_vllm_serves_what_was_fetched() -> None:
+    found = pod(
+        engine={"type": "vllm", "args": {"maxModelLen": 4096}},
+        adapters=[{"name": "legal", "uri": "pvc://models/legal"}],
+        podTemplate={"image": "registry.test/vllm:1"},
+        resources={"gpu": 2},
+        secretRefs=[{"name": "hub-token"}],
+    )
+    (fetch,), (server,) = found["initContainers"], found["containers"]
+
+    assert server["image"] == "registry.test/vllm:1"
+    assert server["command"][:4] == ["vllm", "serve", "/tmp/served/model", "--served-model-name=support-bot"]
+    assert "--max-model-len=4096" in server["command"]
+    assert '{"name":"legal","path":"/tmp/served/adapters/legal"}' in server["command"]
+    assert server["readinessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+    assert server["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert "envFrom" not in server, "it needs no keys to storage"
+    assert fetch["image"] == "registry.test/runtime:1"
+    assert fetch["envFrom"] == [{"secretRef": {"name": "hub-token"}}]
+    assert variables(fetch)["TUNESMITH_MODEL_LINKS"] == "/tmp/served"
+    assert "nvidia.com/gpu" not in fetch["resources"]["limits"]
+
+
+def test_vllm_without_an_image_is_refused() -> None:
+    with pytest.raises(RenderError, match=r"name it in spec\.podTemplate\.image"):
+        pod(engine={"type": "vllm"})
+
+
+def test_a_server_of_one_s_own_finds_model_and_port() -> None:
+    custom = {
+        "image": "registry.test/own:1",
+        "args": ["--port", "$(TUNESMITH_PORT)"],
+        "port": 9000,
+        "healthPath": "/up",
+    }
+    (server,) = pod(engine={"type": "custom", "custom": custom})["containers"]
+
+    assert (server["image"], server["args"]) == ("registry.test/own:1", ["--port", "$(TUNESMITH_PORT)"])
+    assert "command" not in server, "the image's own entrypoint"
+    assert variables(server)["TUNESMITH_MODEL"] == "/tmp/served/model"
+    assert variables(server)["TUNESMITH_MODEL_NAME"] == "support-bot"
+    assert server["ports"] == [{"name": "http", "containerPort": 9000, "protocol": "TCP"}]
+    assert server["readinessProbe"]["httpGet"]["path"] == "/up"
+
+
+def test_pods_of_a_revision_keep_apart_where_they_can() -> None:
+    (rule,) = pod()["topologySpreadConstraints"]
+    assert (rule["topologyKey"], rule["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
