@@ -1,5 +1,7 @@
 """ModelServes that together contain every field, and a status."""
 
+from copy import deepcopy
+
 from tests.crds.parts import POD_TEMPLATE, RUN, Object
 
 
@@ -138,8 +140,8 @@ MODEL_SERVE_STATUS: Object = {
     "refused": 4,
     "revisions": [
         _REVISION,
-        _REVISION | {"number": 5, "template": _REVISION["template"] | {"engine": _SERVED_BY_VLLM["engine"]}},
-        _REVISION | {"number": 6, "template": _REVISION["template"] | {"engine": _SERVED_BY_ANOTHER["engine"]}},
+        _REVISION | {"number": 5, "template": _REVISION["template"] | {"engine": deepcopy(_SERVED_BY_VLLM["engine"])}},
+        _REVISION | {"number": 6, "template": _REVISION["template"] | {"engine": deepcopy(_SERVED_BY_ANOTHER["engine"])}},
     ],
     "conditions": [
         {
