@@ -165,7 +165,9 @@ class Gateway:
         return sum(each.waiting for each in self.report.revisions)
 
     def traffic(self, revision: int) -> RevisionTraffic:
-        return next(each for each in self.report.revisions if each.revision == revision)
+        """What was reported of a revision by now."""
+        found = (each for each in self.report.revisions if each.revision == revision)
+        return next(found, RevisionTraffic(revision=revision))
 
     async def takes_up(self, *upstreams: dict[str, Any], **policy: Any) -> None:
         """Write other routes and wait until they are taken up."""
