@@ -139,6 +139,7 @@ class ModelServeStatus(StatusModel):
     stable: RevisionShare | None = Field(default=None, description="The revision that serves.")
     canary: RevisionShare | None = Field(default=None, description="The revision that is rolled out beside it.")
     replicas: int = Field(default=0, ge=0, description="Pods that answer, for the scale subresource.")
+    http_route: str | None = Field(default=None, max_length=253, description="The HTTPRoute that was made.")
     selector: str | None = Field(default=None, max_length=512, description="Labels of the pods, for the same.")
     scaling: ScalingStatus | None = Field(default=None, description="With spec.scaling: how many pods the load needs.")
     rollout: RolloutStatus | None = Field(default=None, description="How far the rollout is, while there is one.")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tunesmith_api import modelserve
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
-from tunesmith_api.serving import engine, rollout, scaling
+from tunesmith_api.serving import engine, rollout, scaling, traffic
 from tunesmith_api.serving.sticky import HEADER_NEEDED
 from tunesmith_api.suites import EvalSuite, Suite
 from tunesmith_api.tuning import ONE_DOMAIN
@@ -165,6 +165,12 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             "(!has(self.traffic) || !has(self.traffic.sticky)))",
             modelserve.ONLY_THE_GATEWAY,
             "traffic",
+        ),
+        Rule(
+            "spec.traffic",
+            "(has(self.provider) && self.provider == 'gatewayAPI') == has(self.route)",
+            traffic.ROUTE_OF_GATEWAY_API,
+            "route",
         ),
         Rule("spec.traffic.sticky", "(self.by == 'header') == has(self.header)", HEADER_NEEDED),
         Rule(

@@ -49,6 +49,8 @@ class Upstream(ApiModel):
     url: str | None = None
     # Share of the requests, in percent.
     weight: int = Field(ge=0, le=100)
+    # Its adapters, by the names that clients use.
+    adapters: tuple[str, ...] = ()
     # What its chat requests are told first.
     prompt: Prompt | None = None
 

@@ -75,6 +75,9 @@ def main(
         bool,
         typer.Option(envvar="TUNESMITH_ALLOW_TASK_CODE", help="Let suites with runsCode run, in sandboxes."),
     ] = False,
+    gateway_api: Annotated[
+        bool, typer.Option(envvar="TUNESMITH_GATEWAY_API", help="Let ModelServes have HTTPRoutes of the Gateway API.")
+    ] = False,
     concurrency: Annotated[
         int, typer.Option(envvar="TUNESMITH_CONCURRENCY", min=1, help="Resources reconciled at a time.")
     ] = 8,
@@ -109,6 +112,7 @@ def main(
             gangs=frozenset(each.value for each in gang or ()),
             coscheduler=coscheduler,
             allow_task_code=allow_task_code,
+            gateway_api=gateway_api,
         ),
         namespaces=tuple(namespace or ()),
         concurrency=concurrency,

@@ -35,7 +35,7 @@ def rendered(resources: Sequence[Resource], settings: native.Settings, now: date
             documents = choice.render(workload, settings, _OFFER, choice.choose(workload, settings, _OFFER))
             parts.extend(f"---\n{title}\n{_yaml(document)}" for document in documents)
         if decision.front:
-            parts.append(f"---\n{title}\n{_yaml(fronts.front(decision.front))}")
+            parts.extend(f"---\n{title}\n{_yaml(document)}" for document in fronts.objects(decision.front))
     return "".join(parts)
 
 

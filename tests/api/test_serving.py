@@ -43,7 +43,10 @@ def test_a_gateways_run_survives_the_trip() -> None:
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        ({"traffic": {"provider": "gateway", "sticky": {"by": "header"}}}, "sticky.header names the header for by: header"),
+        (
+            {"traffic": {"provider": "gateway", "sticky": {"by": "header"}}},
+            "sticky.header names the header for by: header",
+        ),
         ({"traffic": {"provider": "gateway", "sticky": {"by": "key", "header": "x-team"}}}, "set both, or drop header"),
         ({"capture": {"uri": "hf://org/name"}}, "should match pattern"),
         ({"capture": {"uri": "pvc://data/traffic", "sample": 1.5}}, "less than or equal to 1"),

@@ -10,6 +10,7 @@ from tunesmith_api.rules import RULES, Rule
 from tunesmith_api.serving.engine import ARGS_OF_VLLM, CUSTOM_NEEDED, CUSTOM_OF_CUSTOM
 from tunesmith_api.serving.rollout import BOUND_NEEDED, NO_ANALYSIS_OF_RECREATE, STEPS_OF_CANARY
 from tunesmith_api.serving.scaling import BOUNDS_CROSSED
+from tunesmith_api.serving.traffic import ROUTE_OF_GATEWAY_API
 from tunesmith_api.suites import Suite
 
 Object = dict[str, Any]
@@ -364,6 +365,18 @@ EXAMPLES: tuple[Examples, ...] = (
         "spec.adapters[0]",
         taken=(_adapters({"uri": "pvc://a/b"}, {"fineTuneJob": "a"}),),
         refused=(_adapters({}), _adapters({"uri": "pvc://a/b", "fineTuneJob": "a"})),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.traffic",
+        ROUTE_OF_GATEWAY_API,
+        "spec.traffic.route",
+        taken=({"traffic": {"provider": "gatewayAPI", "route": {"parentRefs": [{"name": "a"}]}}}, {"traffic": {}}),
+        refused=(
+            {"traffic": {"provider": "gatewayAPI"}},
+            {"traffic": {"route": {"parentRefs": [{"name": "a"}]}}},
+            {"traffic": {"provider": "gateway", "route": {"parentRefs": [{"name": "a"}]}}},
+        ),
     ),
     Examples(
         "ModelServe",

@@ -94,7 +94,17 @@ _SERVED_BY_ANOTHER: Object = _MODEL_SERVE | {
         },
     }
 }
-MODEL_SERVES = (_MODEL_SERVE, _SERVED_BY_URI, _SERVED_BY_VLLM, _SERVED_BY_ANOTHER)
+_ROUTED: Object = {
+    "model": {"uri": "hf://org/name"},
+    "traffic": {
+        "provider": "gatewayAPI",
+        "route": {
+            "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
+            "hostnames": ["bot.example.com"],
+        },
+    },
+}
+MODEL_SERVES = (_MODEL_SERVE, _SERVED_BY_URI, _SERVED_BY_VLLM, _SERVED_BY_ANOTHER, _ROUTED)
 
 _TIME = "2026-11-21T12:00:00Z"
 _MODEL: Object = {"uri": "pvc://models/bot", "digest": "sha256:aa", "adapter": True, "partial": True}
@@ -126,6 +136,7 @@ MODEL_SERVE_STATUS: Object = {
     "stable": _SHARE,
     "canary": _SHARE | {"revision": 5, "weight": 10, "actualWeight": 11.1},
     "replicas": 8,
+    "httpRoute": "bot",
     "selector": "app.kubernetes.io/name=tunesmith-serve",
     "scaling": {"replicas": 8, "fewerSince": _TIME},
     "rollout": {
@@ -141,7 +152,8 @@ MODEL_SERVE_STATUS: Object = {
     "revisions": [
         _REVISION,
         _REVISION | {"number": 5, "template": _REVISION["template"] | {"engine": deepcopy(_SERVED_BY_VLLM["engine"])}},
-        _REVISION | {"number": 6, "template": _REVISION["template"] | {"engine": deepcopy(_SERVED_BY_ANOTHER["engine"])}},
+        _REVISION
+        | {"number": 6, "template": _REVISION["template"] | {"engine": deepcopy(_SERVED_BY_ANOTHER["engine"])}},
     ],
     "conditions": [
         {

@@ -79,6 +79,8 @@ class Settings:
     coscheduler: str = "scheduler-plugins-scheduler"
     # Whether tasks that an evaluation brings from storage or in its spec may bring Python.
     allow_task_code: bool = False
+    # Whether ModelServes may have HTTPRoutes.
+    gateway_api: bool = False
 
 
 def pod(workload: Workload, settings: Settings, role: str, account: str | None) -> Object:

@@ -55,6 +55,8 @@ RESOURCES: dict[str, Resource] = {
     "NetworkPolicy": Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     "Role": Resource("rbac.authorization.k8s.io/v1", "Role", "roles"),
     "RoleBinding": Resource("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+    "PodDisruptionBudget": Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    "HTTPRoute": Resource("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
     # Of others, where they are installed. Two of them have a kind of the same name; Kueue's moves on to v1beta2.
     "RayJob": Resource("ray.io/v1", "RayJob", "rayjobs"),
     "Workload": Resource("kueue.x-k8s.io/v1beta2", "Workload", "workloads"),

@@ -64,7 +64,12 @@ class Operator:
         self._health = Health(self._queue)
         self._told_to_stop = False
         uses_kuberay, gangs = options.backend.backend != "native", options.backend.gangs
-        self._rights = preflight.needed(kuberay=uses_kuberay, gangs=gangs, task_code=options.backend.allow_task_code)
+        self._rights = preflight.needed(
+            kuberay=uses_kuberay,
+            gangs=gangs,
+            task_code=options.backend.allow_task_code,
+            gateway_api=options.backend.gateway_api,
+        )
         self._world = World(self._api, options.namespaces, self._queue.add, kuberay=uses_kuberay, gangs=gangs)
         self._kuberay = KubeRay(self._api, options.namespaces) if uses_kuberay else None
         self._reconciler = Reconciler(

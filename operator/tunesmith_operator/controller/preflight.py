@@ -28,12 +28,14 @@ NEEDED: Rights = (
     ("batch", "jobs", _OBJECT_VERBS),
     ("apps", "deployments", _OBJECT_VERBS),
     ("apps", "statefulsets", _OBJECT_VERBS),
+    ("policy", "poddisruptionbudgets", ("get", "create", "patch")),
     ("rbac.authorization.k8s.io", "roles", ("get", "create", "patch")),
     ("rbac.authorization.k8s.io", "rolebindings", ("get", "create", "patch")),
 )
 
 # The policies that keep pods with code of tasks from the network.
 TASK_CODE: Rights = (("networking.k8s.io", "networkpolicies", ("get", "create", "patch")),)
+GATEWAY_API: Rights = (("gateway.networking.k8s.io", "httproutes", ("get", "create", "patch", "delete")),)
 KUBERAY: Rights = (("ray.io", "rayjobs", _OBJECT_VERBS),)
 GANGS: dict[Gang, Rights] = {
     "kueue": (("kueue.x-k8s.io", "workloads", ("get", "list", "watch")),),
@@ -42,13 +44,14 @@ GANGS: dict[Gang, Rights] = {
 }
 
 
-def needed(*, kuberay: bool, gangs: frozenset[Gang], task_code: bool = False) -> Rights:
-    """Return the rights of an operator that uses KubeRay, schedulers of gangs, and sandboxes for code, or does not."""
+def needed(*, kuberay: bool, gangs: frozenset[Gang], task_code: bool = False, gateway_api: bool = False) -> Rights:
+    """Return the rights of an operator that uses KubeRay, gangs, sandboxes for code and HTTPRoutes, or does not."""
     return (
         NEEDED
         + (KUBERAY if kuberay else ())
         + sum((GANGS.get(gang, ()) for gang in sorted(gangs)), ())
         + (TASK_CODE if task_code else ())
+        + (GATEWAY_API if gateway_api else ())
     )
 
 

@@ -30,7 +30,7 @@ from tunesmith_operator.backends.objects import (
 )
 from tunesmith_operator.clock import SteadyClock
 from tunesmith_operator.controller import events, sight
-from tunesmith_operator.controller.client import Api, ApiError, Object, kind_of
+from tunesmith_operator.controller.client import RESOURCES, Api, ApiError, Object, kind_of
 from tunesmith_operator.controller.dependents import Dependents
 from tunesmith_operator.controller.invalid import invalid
 from tunesmith_operator.controller.summary import Summary
@@ -157,11 +157,35 @@ class Reconciler:
 
     async def _ensure_front(self, front: Front, children: Children | None) -> None:
         """Let a ModelServe's one address lead where it should."""
-        wanted = fronts.front(front)
+        *others, service = fronts.objects(front)
         there = children.services[0] if children and children.services else None
         applied = (there["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION) if there else None
-        if applied != wanted["metadata"]["annotations"][APPLIED_ANNOTATION]:
-            await self._apply(wanted, known=there is not None)
+        if applied == service["metadata"]["annotations"][APPLIED_ANNOTATION]:
+            return
+        for each in others:
+            if await self._may_make(each):
+                await self._apply(each, known=there is not None)
+        await self._apply(service, known=there is not None)
+        if front.unroute and self.settings.gateway_api:
+            await self.api.delete("HTTPRoute", front.owner.namespace, front.owner.name)
+
+    async def _may_make(self, each: Object) -> bool:
+        """Return whether the cluster serves a kind that not all have. Raises RefusedError where it has to."""
+        kind = RESOURCES[kind_of(each)]
+        group, _, version = kind.api_version.partition("/")
+        if each["kind"] == "HTTPRoute" and not self.settings.gateway_api:
+            sentence = (
+                "traffic.provider gatewayAPI: the operator may make no HTTPRoutes here; ask the cluster's admin to "
+            )
+            raise RefusedError(Situation("blocked", c.SPEC_INVALID, f"{sentence}set gatewayApi in the chart's values"))
+        if kind.plural in await self.api.discover(group, version):
+            return True
+        if each["kind"] == "HTTPRoute":
+            sentence = (
+                f"traffic.provider gatewayAPI: the cluster serves no HTTPRoutes ({kind.api_version}); install the "
+            )
+            raise RefusedError(Situation("blocked", c.OBJECT_REFUSED, f"{sentence}Gateway API, or choose another one"))
+        return False
 
     async def _started_on(self, workload: Workload, children: Children | None) -> choice.Chosen | None:
         """Return what an attempt was started on, if it has been: its progress is there first, and says so."""

@@ -16,6 +16,7 @@ from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.queueing import Backend, Queue
 from tunesmith_api.resources import EvalJob, Resource
 from tunesmith_api.serving.engine import Engine
+from tunesmith_api.serving.traffic import HttpRoute
 from tunesmith_api.traffic import GatewayReport, Routes
 
 Status = FineTuneJobStatus | EvalJobStatus | ModelServeStatus
@@ -53,11 +54,19 @@ class Workload:
 
 @dataclass(frozen=True)
 class Front:
-    """The one address of a ModelServe, and whose pods are behind it: a workload's, or those of all its revisions."""
+    """The one address of a ModelServe, and whose pods are behind it: a workload's, or those of all its revisions.
+
+    With a `route`, requests also come by Gateways, and go to workloads by `weights`, in percent. `unroute`: there was
+    one before.
+    """
 
     owner: RunIdentity
     port: int
     workload: str | None
+    gateway: bool = False
+    route: HttpRoute | None = None
+    weights: tuple[tuple[str, int], ...] = ()
+    unroute: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ OPERATOR = {
     "apps/deployments": OBJECTS,
     "apps/statefulsets": OBJECTS,
     "ray.io/rayjobs": OBJECTS,
+    "policy/poddisruptionbudgets": {"get", "create", "patch"},
     "rbac.authorization.k8s.io/roles": GRANTS,
     "rbac.authorization.k8s.io/rolebindings": GRANTS,
 }
@@ -108,6 +109,15 @@ def test_who_allows_code_in_tasks_lets_the_operator_fence_it_in() -> None:
     asked = {*needed(kuberay=False, gangs=frozenset(), task_code=True)} - {*NEEDED}
     assert {f"{group}/{resource}": set(verbs) for group, resource, verbs in asked} == further
     assert "--allow-task-code" not in operator_pod(helm_template())["containers"][0]["args"]
+
+
+def test_who_has_the_gateway_api_lets_the_operator_make_routes() -> None:
+    objects = helm_template(values={"gatewayApi": True})
+    further = {"gateway.networking.k8s.io/httproutes": {"get", "create", "patch", "delete"}}
+    assert rules(of_kind(objects, "ClusterRole")["tunesmith-operator"]) == OPERATOR | further
+    assert "--gateway-api" in operator_pod(objects)["containers"][0]["args"]
+    asked = {*needed(kuberay=False, gangs=frozenset(), gateway_api=True)} - {*NEEDED}
+    assert {f"{group}/{resource}": set(verbs) for group, resource, verbs in asked} == further
 
 
 def test_who_leaves_kuberay_alone_needs_no_right_to_it() -> None:

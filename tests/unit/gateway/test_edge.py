@@ -176,9 +176,9 @@ async def test_too_many_large_bodies_at_once_are_refused(folder: Path, monkeypat
 
 @story
 async def test_what_there_is_can_be_asked(folder: Path) -> None:
-    async with engine() as stable, gateway(folder, upstream(1, stable)) as served:
+    async with engine() as stable, gateway(folder, upstream(1, stable, adapters=("legal",))) as served:
         models = (await served.get("/v1/models")).json
-        assert [each["id"] for each in models["data"]] == ["bot"]
+        assert [each["id"] for each in models["data"]] == ["bot", "legal"]
         assert (await served.get("/ready")).json == {"status": "ready"}
         assert (await served.get("/openapi.json")).json["openapi"] == "3.1.0"
         await served.ask()

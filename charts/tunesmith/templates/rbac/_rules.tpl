@@ -59,6 +59,16 @@
   resources: [networkpolicies]
   verbs: [get, create, patch]
 {{- end }}
+# How many pods of a server may be pushed out at a time.
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, create, patch]
+{{- if .Values.gatewayApi }}
+# The way by which requests come to a ModelServe.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, create, patch, delete]
+{{- end }}
 # The token of a run's Ray cluster. No secret is ever read.
 - apiGroups: [""]
   resources: [secrets]

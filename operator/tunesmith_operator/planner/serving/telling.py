@@ -26,6 +26,7 @@ def with_shares(serve: ModelServe, status: ModelServeStatus, asked: Shares, obse
         "stable": stable,
         "canary": canary,
         "serving": serving.template.model if serving else None,
+        "http_route": serve.metadata.name if serve.spec.traffic.route else None,
         "replicas": sum(each.ready_replicas for each in (stable, canary) if each),
         "selector": f"app.kubernetes.io/name=tunesmith-serve,{GROUP}/owner-uid={serve.metadata.uid}",
     }
@@ -47,6 +48,8 @@ def _canary_share(
         ours = analysis.of_revision(reports, canary.revision).routed
         theirs = analysis.of_revision(reports, stable.revision).routed
         return round(100 * ours / (ours + theirs), 1) if ours + theirs else 0.0
+    if serve.spec.traffic.route is not None:
+        return float(asked.weight)  # as the Gateways are told; nobody counts
     if traffic.front(serve, stable.revision, canary.revision, asked).workload is not None:
         return 100.0 if not asked.stable else 0.0
     pods = stable.ready_replicas + canary.ready_replicas

@@ -73,7 +73,10 @@ def routes(
 def _upstream(serve: ModelServe, revision: Revision, weight: int, observed: Observed) -> Upstream:
     seen = observed.workloads.get(revision_name(serve, revision.number))
     url = seen.url if seen and seen.ready else None
-    return Upstream(revision=revision.number, url=url, weight=weight, prompt=revision.template.prompt)
+    adapters = tuple(each.name for each in revision.template.adapters)
+    return Upstream(
+        revision=revision.number, url=url, weight=weight, adapters=adapters, prompt=revision.template.prompt
+    )
 
 
 def _answers(serve: ModelServe, revision: Revision, observed: Observed) -> bool:
@@ -122,7 +125,18 @@ def front(serve: ModelServe, stable: int | None, canary: int | None, shares: Sha
         behind = revision_name(serve, canary)
     else:
         behind = None
-    return Front(identity(serve, 1), serve.spec.port, behind)
+    route = serve.spec.traffic.route
+    weight = shares.weight if canary is not None else 0
+    numbers = ((stable, 100 - weight), (canary, weight))
+    return Front(
+        owner=identity(serve, 1),
+        port=serve.spec.port,
+        workload=behind,
+        gateway=has_gateway(serve),
+        route=route,
+        weights=tuple((revision_name(serve, number), share) for number, share in numbers if number) if route else (),
+        unroute=route is None and serve.status.http_route is not None,
+    )
 
 
 def address(serve: ModelServe, behind: ObservedWorkload | None, observed: Observed) -> str | None:

@@ -115,9 +115,11 @@ class Gateway:
         return handle
 
     async def _models(self, request: Incoming, client: Client, exchange: Exchange) -> None:
-        self._parts.caller(request, "models", exchange)
-        model = {"id": self._parts.model, "object": "model", "created": self._parts.started, "owned_by": "tunesmith"}
-        await client.answer_json({"object": "list", "data": [model]})
+        _, routes = self._parts.caller(request, "models", exchange)
+        adapters = [name for upstream in routes.upstreams if upstream.weight for name in upstream.adapters]
+        about = {"object": "model", "created": self._parts.started, "owned_by": "tunesmith"}
+        models = [{"id": name, **about} for name in dict.fromkeys((self._parts.model, *adapters))]
+        await client.answer_json({"object": "list", "data": models})
 
     async def _usage(self, request: Incoming, client: Client, exchange: Exchange) -> None:
         caller, routes = self._parts.caller(request, None, exchange)
