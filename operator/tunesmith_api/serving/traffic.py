@@ -34,7 +34,7 @@ class HttpRoute(ApiModel):
         default=(),
         max_length=16,
         description="Host names that requests are sent to. Default: any.",
-        json_schema_extra={"x-kubernetes-list-type": "set"},
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
 
 
