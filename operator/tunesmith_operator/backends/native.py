@@ -25,6 +25,8 @@ from tunesmith_operator.backends.pods import RAY_PORT, Settings, pod
 from tunesmith_operator.backends.shared import RenderError, surroundings
 from tunesmith_operator.planner import Workload
 
+SETTLING_SECONDS = 3
+
 __all__ = ["Object", "RenderError", "Settings", "render", "secret"]
 
 
@@ -122,6 +124,8 @@ def _workers(workload: Workload, settings: Settings, account: str | None, replic
 def _deployment(workload: Workload, settings: Settings, account: str | None) -> Object:
     spec = {
         "replicas": workload.replicas,
+        # Until then the proxies of all nodes have heard of a pod that is ready.
+        "minReadySeconds": SETTLING_SECONDS,
         "selector": {"matchLabels": selector(workload, SERVER)},
         "template": pod(workload, settings, SERVER, account),
     }

@@ -96,7 +96,7 @@ def _run(children: Children, starter: Object, now: datetime | None) -> ObservedW
 
 def _server(children: Children, deployment: Object) -> ObservedWorkload:
     name, progress = children.name, report_of(children)
-    ready = int(deployment.get("status", {}).get("readyReplicas") or 0)
+    ready = int(deployment.get("status", {}).get("availableReplicas") or 0)
     service = next((each for each in children.services if _labels(each).get(ROLE_LABEL) == SERVER), None)
     if ready and _is_gateway(deployment):
         said = _of_gateways(children)

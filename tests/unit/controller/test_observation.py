@@ -169,7 +169,7 @@ def test_an_eviction() -> None:
 
 
 def server(ready: int, *pods: Object, report: Object | None = None) -> Children:
-    deployment = made("Deployment", "bot-v1", "server", status={"readyReplicas": ready})
+    deployment = made("Deployment", "bot-v1", "server", status={"availableReplicas": ready})
     service = made("Service", "bot", "server", spec={"ports": [{"port": 8000}]})
     progress = made("ConfigMap", "bot-v1-progress", data={"progress.json": json.dumps(report)}) if report else None
     return Children("bot-v1", deployment=deployment, services=[service], pods=list(pods), progress=progress)

@@ -21,8 +21,8 @@ from tunesmith_runtime.serve.gateway.traffic import Traffic
 CONNECT_SECONDS = 5.0
 # Engines close idle connections after five seconds, uvicorn's default; who reuses one then loses a request.
 IDLE_SECONDS = 3.0
-# Before the same revision is tried again.
-RETRY_PAUSE_SECONDS = 0.1
+# Before the same revision is tried again, and again: a pod may be on its way out, and the proxies not know it yet.
+RETRY_PAUSES_SECONDS = (0.1, 0.3, 0.6, 1.0)
 # Answers up to this size are sent whole, so that one that breaks off becomes an error rather than half an answer.
 WHOLE_BYTES = 1024 * 1024
 _EVENTS = "text/event-stream"
@@ -83,22 +83,23 @@ class Forwarder:
         self._metrics = metrics
 
     async def forward(self, parcel: Parcel, ready: Ready, client: Client, exchange: Exchange, seconds: float) -> None:
-        """Send a request to a revision, or once more, and its answer to the client. Raises Refusal."""
-        try:
-            await self._counted(parcel, ready, client, exchange, seconds)
-        except UnreachedError:
+        """Send a request to a revision, or to another that can be reached, and its answer on. Raises Refusal."""
+        for pause in (*RETRY_PAUSES_SECONDS, None):
+            try:
+                return await self._counted(parcel, ready, client, exchange, seconds)
+            except UnreachedError as error:
+                if pause is None:
+                    raise Refusal(
+                        502,
+                        "upstream_unreachable",
+                        f"revision {ready.revision} cannot be reached; try again",
+                        retry_after=1,
+                    ) from error
             again = self._router.other(ready)
             if again.revision == ready.revision:
-                await asyncio.sleep(RETRY_PAUSE_SECONDS)
-            try:
-                await self._counted(parcel, again, client, exchange, seconds)
-            except UnreachedError as error:
-                raise Refusal(
-                    502,
-                    "upstream_unreachable",
-                    f"revision {again.revision} cannot be reached; try again",
-                    retry_after=1,
-                ) from error
+                await asyncio.sleep(pause)
+            ready = again
+        raise AssertionError("the last try answers or refuses")
 
     async def _counted(self, parcel: Parcel, ready: Ready, client: Client, exchange: Exchange, seconds: float) -> None:
         counts, label = self._traffic.of(ready.revision), str(ready.revision)
