@@ -35,6 +35,7 @@ from tunesmith_runtime.serve.gateway.metrics import Metrics
 from tunesmith_runtime.serve.gateway.parts import Parts
 from tunesmith_runtime.serve.gateway.records import Records
 from tunesmith_runtime.serve.gateway.reporting import Reports
+from tunesmith_runtime.serve.gateway.retrieving import Retriever
 from tunesmith_runtime.serve.gateway.routing import Router
 from tunesmith_runtime.serve.gateway.shadowing import Shadows
 from tunesmith_runtime.serve.gateway.traffic import Traffic
@@ -146,11 +147,12 @@ async def assembled(
     def changed(routes: Routes) -> None:
         traffic.go_by(routes)
         metrics.go_by(routes)
+        retriever.go_by(routes)
         reports.urge()
 
     router = Router(changed, lambda: reports.urge())
     reports = Reports(reporter, lambda: traffic.report(router), hurry)
-    records = Records(metrics)
+    records, retriever = Records(metrics), Retriever(config.run.name)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(open_session())
         forwarder = Forwarder(session, router, traffic, metrics)
@@ -160,9 +162,10 @@ async def assembled(
         stack.callback(traces.close)
         # A part that fails ends the gateway: the process is started again, and nothing goes on by halves.
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        followers = [group.create_task(each) for each in (*_sources(router, keys), reports.follow(), records.follow())]
+        own = (reports.follow(), records.follow(), retriever.follow())
+        followers = [group.create_task(each) for each in (*_sources(router, keys), *own)]
         try:
-            yield Parts(config.run.name, router, traffic, forwarder, shadows, keys, metrics, traces, records)
+            yield Parts(config.run.name, router, traffic, forwarder, shadows, keys, metrics, traces, records, retriever)
             await reports.write()
         finally:
             for each in followers:
