@@ -7,7 +7,9 @@ from typing import Any
 
 from tunesmith_api.serving.access import Scope
 from tunesmith_api.serving.sticky import Sticky
+from tunesmith_api.serving.tools import HttpTool
 from tunesmith_api.traffic import Routes, Upstream
+from tunesmith_runtime.serve.gateway import tooling
 from tunesmith_runtime.serve.gateway.amending import Amended
 from tunesmith_runtime.serve.gateway.exchange import CLIENT_GONE, Exchange
 from tunesmith_runtime.serve.gateway.forwarding import Parcel
@@ -22,6 +24,7 @@ from tunesmith_runtime.serve.gateway.retrieving import NoPassagesError
 from tunesmith_runtime.serve.gateway.routing import Ready
 from tunesmith_runtime.serve.gateway.shapes import Asked, ChatRequest
 from tunesmith_runtime.serve.gateway.tally import BYTES_A_TOKEN, Tally
+from tunesmith_runtime.serve.gateway.tooling import Message, with_tools
 
 # A request can say off; answers say found, none, unavailable or off.
 HEADER = "x-tunesmith-retrieval"
@@ -82,7 +85,28 @@ class Generating:
         recipient: Recipient = client
         if passages:
             recipient = Amended(client, {"citations": citations(passages)})
-        await self._parts.forwarder.forward(parcel, ready, recipient, exchange, seconds)
+        tools = self._tools(call)
+        if not tools:
+            await self._parts.forwarder.forward(parcel, ready, recipient, exchange, seconds)
+            return
+        assert call.routes.tools is not None  # noqa: S101 - some of them are offered
+        await self._parts.tooling.answer(
+            tools,
+            call.routes.tools.max_rounds,
+            lambda said, offers: _parcel(call, passages, said, offers),
+            ready,
+            recipient,
+            exchange,
+            seconds,
+        )
+
+    def _tools(self, call: "Call") -> Mapping[str, HttpTool]:
+        """Return the tools that the gateway runs for a request."""
+        if not isinstance(call.asked, ChatRequest) or call.asked.tunesmith.tools == "off":
+            return {}
+        if call.request.headers.get(tooling.HEADER) == "off":
+            return {}
+        return tooling.offered(call.routes.tools, call.value)
 
     async def _passages(self, call: "Call", ready: Ready, client: Client) -> Sequence[Passage]:
         """Return the passages that a chat is answered from, and tell in a header how that went. Raises Refusal."""
@@ -125,7 +149,10 @@ class Call:
     trace: Mapping[str, str]
 
 
-def _parcel(call: Call, passages: Sequence[Passage]) -> Parcel:
+def _parcel(
+    call: Call, passages: Sequence[Passage], said: Sequence[Message] = (), tools: Mapping[str, HttpTool] | None = None
+) -> Parcel:
+    """Return what is sent on. `said` is what came after the request's own messages; `tools` are offered besides."""
     # Of the client's own headers none is passed on but its trace's.
     headers = {
         "content-type": "application/json",
@@ -138,12 +165,11 @@ def _parcel(call: Call, passages: Sequence[Passage]) -> Parcel:
         if not isinstance(call.asked, ChatRequest):
             return call.body
         messages = prompted(upstream.prompt, call.value["messages"])
-        if messages is None and not passages and "tunesmith" not in call.value:
+        if messages is None and not (passages or said or tools or "tunesmith" in call.value):
             return call.body
         told = grounded(call.value["messages"] if messages is None else messages, passages)
-        return json.dumps(
-            {name: each for name, each in call.value.items() if name != "tunesmith"} | {"messages": told}
-        ).encode()
+        value = {name: each for name, each in call.value.items() if name != "tunesmith"}
+        return json.dumps(with_tools(value | {"messages": [*told, *said]}, tools or {})).encode()
 
     return Parcel(call.request.path, headers, body_for)
 

@@ -54,6 +54,9 @@ class Metrics:
         self.retrieved = counter(
             "retrievals_total", "Chats that passages were looked up for: found, none or unavailable.", "outcome"
         )
+        self.tool_calls = counter(
+            "tool_calls_total", "Calls of tools that the gateway has run: answered or failed.", "tool", "outcome"
+        )
         self._revisions: set[str] = set()
 
     def go_by(self, routes: Routes) -> None:
