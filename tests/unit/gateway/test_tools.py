@@ -122,7 +122,12 @@ async def play(folder: Path, *lines: Said, **tools: Any) -> AsyncIterator[tuple[
     await site.start()
     made.port = runner.addresses[0][1]
     rounds = {"maxRounds": tools.pop("max_rounds")} if "max_rounds" in tools else {}
-    weather = {"name": "weather", "description": "Tells the weather.", "parameters": SCHEMA, "url": "/tools/weather"}
+    weather: dict[str, Any] = {
+        "name": "weather",
+        "description": "Tells the weather.",
+        "parameters": SCHEMA,
+        "url": "/tools/weather",
+    }
     weather |= tools
     if weather["url"].startswith("/"):
         weather["url"] = made.url + weather["url"]
@@ -329,7 +334,7 @@ async def test_words_before_a_call_and_after_it_are_one_stream(folder: Path) -> 
     async with play(folder, Both("Let me look", [("weather", '{"city": "Rome"}')]), "Take an umbrella") as (_, served):
         events = streamed(await served.ask(CHAT | {"stream": True}))
         found = [each["choices"][0]["delta"] for each in events]
-        assert [each["content"] for each in found if each.get("content")] == "Let me look Take an umbrella".split()
+        assert [each["content"] for each in found if each.get("content")] == "Let me look Take an umbrella".split()  # noqa: SIM905
         assert [each["role"] for each in found if "role" in each] == ["assistant"]
         assert {each["id"] for each in events} == {"chat-1"}
 

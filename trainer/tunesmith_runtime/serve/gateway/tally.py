@@ -92,5 +92,6 @@ class Tally:
 
     def _count(self, name: str, otherwise: int) -> int:
         value = self._usage.get(name)
-        known = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        return self._earlier[name] + (value if known else otherwise)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            value = otherwise
+        return self._earlier[name] + value

@@ -205,7 +205,7 @@ class Step:
         ours = {index for index, each in enumerate(calls) if _name(each) in self._tools}
         if not ours or len(ours) < len(calls):
             return ours
-        named = [{"type": "function", "id": f"call_{uuid.uuid4().hex[:24]}", **each} for each in calls]
+        named = [_complete(each) for each in calls]
         self.calls, self.message = named, {**messages[0], "tool_calls": named}
         return set()
 
@@ -257,6 +257,19 @@ class Step:
                 {**value, "id": self.identifier, "choices": [_without_role(each) for each in _choices(value)]}
             )
         await self._client.write(event)
+
+
+def _complete(call: Message) -> Message:
+    """Return a call with all that the next request needs of it, whatever the engine has left out."""
+    arguments = call["function"].get("arguments")
+    return {
+        "id": call.get("id") or f"call_{uuid.uuid4().hex[:24]}",
+        "type": "function",
+        "function": {
+            "name": _name(call),
+            "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments or {}),
+        },
+    }
 
 
 def _choices(value: Mapping[str, Any]) -> list[Any]:
