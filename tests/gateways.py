@@ -35,6 +35,8 @@ class Engine:
     # Set: an answer, or the next word of a stream, goes out.
     go: asyncio.Event = field(default_factory=asyncio.Event)
     usage: bool = True
+    # Whether the vectors that it gives mean something.
+    encodes: bool = False
     # After so many words it breaks its stream off.
     breaks_after: int | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -71,8 +73,7 @@ class Engine:
         if self.status != 200:
             return web.json_response({"error": {"message": "no", "type": "server_error"}}, status=self.status)
         if request.path.endswith("embeddings"):
-            given = body["input"]
-            vectors = [[0.5]] if isinstance(given, str) else [meaning(text) for text in given]
+            vectors = [meaning(text) for text in body["input"]] if self.encodes else [[0.5]]
             data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
             return web.json_response({"object": "list", "data": data, "usage": USAGE})
         choice = {"index": 0, "message": {"role": "assistant", "content": self.text}, "finish_reason": "stop"}

@@ -10,7 +10,7 @@ from tunesmith_api.endpoint import EndpointUrl, SecretKey
 OVERLAP_TOO_LONG = "chunks.overlap must be less than chunks.size"
 OnFailure = Literal["proceed", "refuse"]
 
-_Prefix = Annotated[str, StringConstraints(max_length=256)]
+_Prefix = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class Documents(ApiModel):
@@ -51,11 +51,11 @@ class Embeddings(ApiModel):
         description="Where its API key is kept. The local shell takes it from the environment variable "
         "TUNESMITH_KEY_NAME__KEY, all in capitals and with _ for all but letters and digits.",
     )
-    query_prefix: _Prefix = Field(
-        default="", description="What is put before a question, where the model was trained so, such as `query: `."
+    query_prefix: _Prefix | None = Field(
+        default=None, description="What is put before a question, where the model was trained so, such as `query: `."
     )
-    chunk_prefix: _Prefix = Field(
-        default="", description="What is put before a chunk, where the model was trained so, such as `passage: `."
+    chunk_prefix: _Prefix | None = Field(
+        default=None, description="What is put before a chunk, where the model was trained so, such as `passage: `."
     )
 
 

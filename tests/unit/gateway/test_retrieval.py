@@ -46,7 +46,7 @@ def system(stable: Engine) -> str:
 async def test_chats_are_answered_from_documents_with_citations(folder: Path, handbook: Path) -> None:
     prompt = {"system": "Be kind."}
     async with (
-        engine() as stable,
+        engine(encodes=True) as stable,
         gateway(folder, upstream(1, stable, prompt=prompt, model="m"), retrieval=retrieval()) as served,
     ):
         await indexed(served)
@@ -93,7 +93,7 @@ async def test_chats_are_answered_from_documents_with_citations(folder: Path, ha
 @story
 async def test_without_an_index_the_spec_says_what_becomes_of_chats(folder: Path, handbook: Path) -> None:
     (handbook / "hours.md").write_bytes(b"")
-    async with engine() as stable, gateway(folder, upstream(1, stable), retrieval=retrieval()) as served:
+    async with engine(encodes=True) as stable, gateway(folder, upstream(1, stable), retrieval=retrieval()) as served:
         answer = await served.ask(ASKED)
         assert (answer.status, answer.headers["x-tunesmith-retrieval"]) == (200, "unavailable")
         assert stable.chats == [ASKED]
@@ -114,7 +114,7 @@ async def test_a_process_that_dies_is_started_again(
 ) -> None:
     monkeypatch.setattr("tunesmith_runtime.serve.gateway.retrieving.PROCESS", "tests.nowhere")
     monkeypatch.setattr("tunesmith_runtime.serve.gateway.retrieving.RESTART_SECONDS", 0.01)
-    async with engine() as stable, gateway(folder, upstream(1, stable), retrieval=retrieval()) as served:
+    async with engine(encodes=True) as stable, gateway(folder, upstream(1, stable), retrieval=retrieval()) as served:
         said = ""
 
         def told() -> bool:

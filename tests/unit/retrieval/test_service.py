@@ -89,7 +89,7 @@ def folders(handbook: Path) -> list[str]:
 
 @story
 async def test_the_passage_that_fits_is_found(handbook: Path) -> None:
-    async with engine() as encoder, service() as running:
+    async with engine(encodes=True) as encoder, service() as running:
         assert (await running.ask("When?"))["error"] == "there are no documents to look through"
         running.service.go_by(orders(("m", encoder)))
         await running.built()
@@ -102,7 +102,7 @@ async def test_the_passage_that_fits_is_found(handbook: Path) -> None:
 
 @story
 async def test_gateways_share_an_index(handbook: Path) -> None:
-    async with engine() as encoder, service() as one, service() as other:
+    async with engine(encodes=True) as encoder, service() as one, service() as other:
         for each in (one, other):
             each.service.go_by(orders(("m", encoder)))
         await one.built()
@@ -113,7 +113,7 @@ async def test_gateways_share_an_index(handbook: Path) -> None:
 
 @story
 async def test_the_old_index_serves_until_the_new_one_is_there(handbook: Path) -> None:
-    async with engine() as encoder, service() as running:
+    async with engine(encodes=True) as encoder, service() as running:
         running.service.go_by(orders(("m", encoder)))
         await running.built()
         encoder.go.clear()
@@ -131,7 +131,7 @@ async def test_the_old_index_serves_until_the_new_one_is_there(handbook: Path) -
 
 @story
 async def test_only_the_newest_indices_are_kept(handbook: Path) -> None:
-    async with engine() as encoder, service() as running:
+    async with engine(encodes=True) as encoder, service() as running:
         for size in (200, 300, 400, 500):
             running.service.go_by(orders(("m", encoder), chunks={"size": size}))
             await running.built(size // 100 - 1)
@@ -140,7 +140,7 @@ async def test_only_the_newest_indices_are_kept(handbook: Path) -> None:
 
 @story
 async def test_each_model_has_an_index_and_is_asked_for_its_own(handbook: Path) -> None:
-    async with engine("old") as old, engine("new") as new, service() as running:
+    async with engine("old", encodes=True) as old, engine("new", encodes=True) as new, service() as running:
         running.service.go_by(orders(("old", old)))
         await running.built()
         running.service.go_by(orders(("old", old), ("new", new)))
@@ -158,7 +158,7 @@ async def test_an_endpoint_of_its_own_embeds_with_its_key_and_prefixes(
     handbook: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUNESMITH_KEY_ENCODER__KEY", "secret\n")
-    async with engine() as bot, engine() as encoder, service() as running:
+    async with engine(encodes=True) as bot, engine(encodes=True) as encoder, service() as running:
         named = {
             "url": f"{encoder.url}/v1",
             "model": "minilm",
@@ -176,7 +176,7 @@ async def test_an_endpoint_of_its_own_embeds_with_its_key_and_prefixes(
 
 @story
 async def test_what_stands_in_the_way_is_said_and_tried_again(handbook: Path) -> None:
-    async with engine(status=503) as encoder, service() as running:
+    async with engine(status=503, encodes=True) as encoder, service() as running:
         running.service.go_by(orders(("m", encoder)))
         await running.says("the index cannot be built: ")
         answer = await running.ask("When?")
@@ -197,7 +197,7 @@ def test_documents_that_cannot_be_are_said(tmp_path: Path, name: str, words: str
     (tmp_path / "data" / "a.docx").touch()
 
     async def story() -> None:
-        async with engine() as encoder, service() as running:
+        async with engine(encodes=True) as encoder, service() as running:
             running.service.go_by(orders(("m", encoder), uri=f"pvc://data/{name}"))
             await running.says(words)
             assert "the documents cannot be read: " in (await running.ask("When?"))["error"]
@@ -208,7 +208,7 @@ def test_documents_that_cannot_be_are_said(tmp_path: Path, name: str, words: str
 @story
 async def test_a_file_that_cannot_be_read_does_not_keep_the_others_out(handbook: Path) -> None:
     (handbook / "broken.jsonl").write_text("nonsense")
-    async with engine() as encoder, service() as running:
+    async with engine(encodes=True) as encoder, service() as running:
         running.service.go_by(orders(("m", encoder)))
         await running.built()
         assert any(each.startswith("passed over: handbook/broken.jsonl, line 1 is no JSON") for each in running.said)
@@ -218,14 +218,14 @@ async def test_a_file_that_cannot_be_read_does_not_keep_the_others_out(handbook:
 async def test_documents_without_a_text_make_no_index(handbook: Path) -> None:
     for name in ("hours.md", "prices.txt"):
         (handbook / name).write_text("\n")
-    async with engine() as encoder, service() as running:
+    async with engine(encodes=True) as encoder, service() as running:
         running.service.go_by(orders(("m", encoder)))
         await running.says("pvc://data/handbook: no text is in these documents")
 
 
 @story
 async def test_an_index_that_is_damaged_is_built_again(handbook: Path) -> None:
-    async with engine() as encoder:
+    async with engine(encodes=True) as encoder:
         async with service() as running:
             running.service.go_by(orders(("m", encoder)))
             await running.built()
@@ -241,7 +241,7 @@ async def test_an_index_that_is_damaged_is_built_again(handbook: Path) -> None:
 async def test_an_endpoint_that_changes_its_vectors_is_found_out(
     handbook: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with engine() as encoder, service() as running:
+    async with engine(encodes=True) as encoder, service() as running:
         running.service.go_by(orders(("m", encoder)))
         await running.built()
         monkeypatch.setattr("tests.gateways.meaning", lambda text: [1.0])
@@ -257,7 +257,7 @@ def test_documents_and_index_may_lie_in_a_bucket(monkeypatch: pytest.MonkeyPatch
     server.write({"handbook/hours.md": HOURS})
 
     async def story() -> None:
-        async with engine() as encoder:
+        async with engine(encodes=True) as encoder:
             for _ in range(2):
                 async with service() as running:
                     running.service.go_by(orders(("m", encoder), uri=f"s3://{BUCKET}/handbook"))

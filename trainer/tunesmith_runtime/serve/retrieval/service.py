@@ -48,7 +48,8 @@ class Orders:
         secret = named.api_key_secret_ref
         key = os.environ.get(secret.variable, "").strip() if secret else ""
         return cls(
-            retrieval, (Embedder(named.model, named.url, named.model, key, named.query_prefix, named.chunk_prefix),)
+            retrieval,
+            (Embedder(named.model, named.url, named.model, key, named.query_prefix or "", named.chunk_prefix or ""),),
         )
 
 
