@@ -344,3 +344,22 @@ async def test_a_stream_that_has_begun_ends_with_what_went_wrong(folder: Path) -
     async with play(folder, Both("Let me look", [("weather", '{"city": "Rome"}')]), 400) as (_, served):
         *_, last = (await served.ask(CHAT | {"stream": True})).body.decode().strip().split("\n\n")
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "no"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_captured_is_what_the_client_asked_and_got(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    monkeypatch.setenv("TUNESMITH_VOLUMES", str(folder))
+
+    async def story() -> None:
+        async with play(folder, RAIN, "Dry") as (_, served):
+            routes = json.loads((folder / "routes.json").read_text())
+            policy = {"tools": routes["tools"], "capture": {"uri": "pvc://data/traffic"}}
+            await served.takes_up(*routes["upstreams"], **policy)
+            await served.ask(CHAT | {"stream": stream})
+
+    asyncio.run(story())
+    (file,) = (folder / "data" / "traffic" / "exchanges").glob("*/*.jsonl")
+    (record,) = map(json.loads, file.read_text().splitlines())
+    assert record["messages"] == [*CHAT["messages"], {"role": "assistant", "content": "Dry"}]  # type: ignore[misc]

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +28,7 @@ from tunesmith_runtime.serve.retrieval.index import MARKER, DamagedIndexError, I
 MOST_PASSAGES = 1_000_000
 # Of indices in a folder, besides the newest one: gateways that have not seen the change yet may use them.
 KEPT = 2
+_ABANDONED_SECONDS = 86_400
 # Another way to cut or to store makes other indices.
 _FORM = 1
 
@@ -158,5 +160,7 @@ def _forget(folder_uri: str) -> None:
     folder = storage.local_path(folder_uri)
     with suppress(OSError):
         found = sorted(folder.glob(f"*/{MARKER}"), key=lambda marker: marker.stat().st_mtime, reverse=True)
-        for marker in found[1 + KEPT :]:
-            shutil.rmtree(marker.parent, ignore_errors=True)
+        # And what processes have left that were killed while they built.
+        left = [each for each in folder.glob(".*.staged-*") if time.time() - each.stat().st_mtime > _ABANDONED_SECONDS]
+        for each in [*(marker.parent for marker in found[1 + KEPT :]), *left]:
+            shutil.rmtree(each, ignore_errors=True)
