@@ -362,4 +362,4 @@ def test_what_is_captured_is_what_the_client_asked_and_got(
     asyncio.run(story())
     (file,) = (folder / "data" / "traffic" / "exchanges").glob("*/*.jsonl")
     (record,) = map(json.loads, file.read_text().splitlines())
-    assert record["messages"] == [*CHAT["messages"], {"role": "assistant", "content": "Dry"}]  # type: ignore[misc]
+    assert record["messages"] == [*CHAT["messages"], {"role": "assistant", "content": "Dry"}]

@@ -23,8 +23,9 @@ from tunesmith_runtime.serve.gateway.refusals import ClientGoneError, Refusal
 from tunesmith_runtime.serve.gateway.retrieving import NoPassagesError
 from tunesmith_runtime.serve.gateway.routing import Ready
 from tunesmith_runtime.serve.gateway.shapes import Asked, ChatRequest
+from tunesmith_runtime.serve.gateway.stepping import Message
 from tunesmith_runtime.serve.gateway.tally import BYTES_A_TOKEN, Tally
-from tunesmith_runtime.serve.gateway.tooling import Message, with_tools
+from tunesmith_runtime.serve.gateway.tooling import with_tools
 
 # A request can say off; answers say found, none, unavailable or off.
 HEADER = "x-tunesmith-retrieval"
