@@ -4,6 +4,8 @@ import asyncio
 import functools
 import inspect
 import json
+import re
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,6 +35,8 @@ class Engine:
     # Set: an answer, or the next word of a stream, goes out.
     go: asyncio.Event = field(default_factory=asyncio.Event)
     usage: bool = True
+    # Whether the vectors that it gives mean something.
+    encodes: bool = False
     # After so many words it breaks its stream off.
     breaks_after: int | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -58,22 +62,34 @@ class Engine:
             if body.get("stream"):
                 return await self._stream(request)
             await self.go.wait()
-            return self._whole(request)
+            return self._whole(request, body)
         except (asyncio.CancelledError, ConnectionError):
             self.dropped += 1
             raise
         finally:
             self.running -= 1
 
-    def _whole(self, request: web.Request) -> web.Response:
+    def _whole(self, request: web.Request, body: dict[str, Any]) -> web.Response:
         if self.status != 200:
             return web.json_response({"error": {"message": "no", "type": "server_error"}}, status=self.status)
         if request.path.endswith("embeddings"):
-            return web.json_response({"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "usage": USAGE})
+            vectors = [meaning(text) for text in body["input"]] if self.encodes else [[0.5]]
+            data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+            return web.json_response({"object": "list", "data": data, "usage": USAGE})
         choice = {"index": 0, "message": {"role": "assistant", "content": self.text}, "finish_reason": "stop"}
         if request.path == "/v1/completions":
             choice = {"index": 0, "text": self.text, "finish_reason": "stop"}
         return web.json_response({"id": "1", "choices": [choice], **({"usage": USAGE} if self.usage else {})})
+
+    @property
+    def chats(self) -> list[dict[str, Any]]:
+        """The chats that it was asked."""
+        return [each for each in self.bodies if "messages" in each]
+
+    @property
+    def embedded(self) -> list[str]:
+        """The texts that it has embedded."""
+        return [text for each in self.bodies if "input" in each for text in each["input"]]
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
@@ -96,6 +112,14 @@ class Engine:
         await response.write(b"data: [DONE]\n\n")
         await response.write_eof()
         return response
+
+
+def meaning(text: str) -> list[float]:
+    """Return a vector of a text, the nearer to another one's the more words they share."""
+    vector = [0.0] * 512
+    for word in re.findall(r"\w+", text.lower()):
+        vector[zlib.crc32(word.encode()) % len(vector)] += 1.0
+    return vector
 
 
 @asynccontextmanager

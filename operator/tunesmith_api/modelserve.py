@@ -25,8 +25,8 @@ SCALING_NEEDS_GATEWAY = (
     "the ModelServe"
 )
 ONLY_THE_GATEWAY = (
-    "auth, limits, capture, prompt and traffic.sticky are what the gateway does; set traffic.provider to gateway, or "
-    "drop them"
+    "auth, limits, capture, prompt, retrieval, tools and traffic.sticky are what the gateway does; set "
+    "traffic.provider to gateway, or drop them"
 )
 
 ServePhase = Literal["Pending", "Progressing", "Ready", "Failed"]
@@ -103,7 +103,8 @@ class ModelServeSpec(GatewayPolicy):
     def _gateway_does_what_is_asked(self) -> Self:
         if self.traffic.provider == "gateway":
             return self
-        if self.auth or self.limits or self.capture or self.prompt or self.traffic.sticky:
+        policy = (self.auth, self.limits, self.capture, self.prompt, self.retrieval, self.tools, self.traffic.sticky)
+        if any(each is not None for each in policy):
             raise ValueError(ONLY_THE_GATEWAY)
         return self
 

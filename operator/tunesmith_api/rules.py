@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tunesmith_api import modelserve
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
-from tunesmith_api.serving import engine, rollout, scaling, traffic
+from tunesmith_api.serving import engine, retrieval, rollout, scaling, traffic
 from tunesmith_api.serving.sticky import HEADER_NEEDED
 from tunesmith_api.suites import EvalSuite, Suite
 from tunesmith_api.tuning import ONE_DOMAIN
@@ -162,7 +162,7 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
         Rule(
             "spec",
             f"{_GATEWAY} || (!has(self.auth) && !has(self.limits) && !has(self.capture) && !has(self.prompt) && "
-            "(!has(self.traffic) || !has(self.traffic.sticky)))",
+            "!has(self.retrieval) && !has(self.tools) && (!has(self.traffic) || !has(self.traffic.sticky)))",
             modelserve.ONLY_THE_GATEWAY,
             "traffic",
         ),
@@ -172,6 +172,7 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             traffic.ROUTE_OF_GATEWAY_API,
             "route",
         ),
+        Rule("spec.retrieval.chunks", "self.overlap < self.size", retrieval.OVERLAP_TOO_LONG),
         Rule("spec.traffic.sticky", "(self.by == 'header') == has(self.header)", HEADER_NEEDED),
         Rule(
             "spec.engine",

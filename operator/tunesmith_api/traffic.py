@@ -10,7 +10,9 @@ from tunesmith_api.serving.access import Auth, Limits
 from tunesmith_api.serving.bounds import Hold, RequestBounds
 from tunesmith_api.serving.capture import Capture
 from tunesmith_api.serving.prompt import Prompt
+from tunesmith_api.serving.retrieval import Retrieval
 from tunesmith_api.serving.sticky import Traffic
+from tunesmith_api.serving.tools import Tools
 
 # What a gateway says of requests, errors and latencies is of the last so many seconds.
 WINDOW_SECONDS = 60
@@ -39,6 +41,10 @@ class GatewayPolicy(ApiModel):
         description="Log the texts of requests and answers, shortened and without personal data. By default the log "
         "says only who asked, what answered, how long it took and how many tokens it was.",
     )
+    retrieval: Retrieval | None = Field(
+        default=None, description="Documents whose passages chats are answered from, with citations."
+    )
+    tools: Tools | None = Field(default=None, description="Tools that the gateway runs when the model calls them.")
 
 
 class Upstream(ApiModel):
@@ -53,6 +59,8 @@ class Upstream(ApiModel):
     adapters: tuple[str, ...] = ()
     # What its chat requests are told first.
     prompt: Prompt | None = None
+    # Stands for the model: vectors of another one mean something else.
+    model: str | None = None
 
 
 class Routes(GatewayPolicy):

@@ -19,9 +19,14 @@ def uris_in(config: RunConfig) -> tuple[str, ...]:
 
 
 def uris_of(workload: Workload) -> tuple[str, ...]:
-    """Return the storage URIs that a workload names: its config's, and of a gateway where it keeps what it captures."""
+    """Return the storage URIs that a workload names: its config's, and a gateway's for what it captures and reads."""
     capture = workload.routes.capture if workload.routes else None
-    return (*uris_in(workload.config), *((capture.uri,) if capture else ()))
+    retrieval = workload.routes.retrieval if workload.routes else None
+    return (
+        *uris_in(workload.config),
+        *((capture.uri,) if capture else ()),
+        *(retrieval.uris if retrieval else ()),
+    )
 
 
 def claims_of(workload: Workload) -> tuple[str, ...]:

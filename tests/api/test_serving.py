@@ -17,6 +17,8 @@ POLICY: dict[str, Any] = {
     "requests": {"maxBytes": 2048},
     "hold": {"timeoutSeconds": 5},
     "traffic": {"provider": "gateway", "sticky": {"by": "header", "header": "x-team"}},
+    "retrieval": {"documents": [{"uri": "pvc://data/handbook"}], "chunks": {"size": 500}},
+    "tools": {"http": [{"name": "weather", "description": "Tells the weather.", "url": "http://weather"}]},
     "capture": {"uri": "pvc://data/traffic", "sample": 0.5},
     "logContents": True,
 }

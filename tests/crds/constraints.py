@@ -54,6 +54,7 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
         ["ab", "a/b", "//", "/a/", "/a//b", "/../a", "/a/./b", "/a b", "/ä"],
     ),
     r"^[a-z0-9-]+$": (["a", "x-team", "7-"], ["X-Team", "x_team", "x team", "x:team", "ä"]),
+    r"^[A-Za-z0-9_-]+$": (["a", "get_weather", "Look-up2"], ["a b", "a.b", "ä", "a/b"]),
     r"^[A-Za-z0-9._-]+$": (["t", "train", "test_2.x-y"], ["a b", "train[:10]", "ä"]),
     r"^[A-Za-z0-9][A-Za-z0-9_.()-]*$": (
         ["a", "mmlu", "wmt16-en-ro", "tmmluplus_education_(profession_level)"],

@@ -8,6 +8,7 @@ from tunesmith_api.base import Kind
 from tunesmith_api.modelserve import ANALYSIS_NEEDS_GATEWAY, ONLY_THE_GATEWAY, SCALING_NEEDS_GATEWAY
 from tunesmith_api.rules import RULES, Rule
 from tunesmith_api.serving.engine import ARGS_OF_VLLM, CUSTOM_NEEDED, CUSTOM_OF_CUSTOM
+from tunesmith_api.serving.retrieval import OVERLAP_TOO_LONG
 from tunesmith_api.serving.rollout import BOUND_NEEDED, NO_ANALYSIS_OF_RECREATE, STEPS_OF_CANARY
 from tunesmith_api.serving.scaling import BOUNDS_CROSSED
 from tunesmith_api.serving.traffic import ROUTE_OF_GATEWAY_API
@@ -76,6 +77,10 @@ def _gated(*gates: Object, **changes: Any) -> Object:
 
 def _sticky(**sticky: Any) -> Object:
     return {"traffic": {"provider": "gateway", "sticky": sticky}}
+
+
+def _cut(**chunks: Any) -> Object:
+    return {**GATEWAY, "retrieval": {"documents": [{"uri": "pvc://a/b"}], "chunks": chunks}}
 
 
 GATEWAY: Object = {"traffic": {"provider": "gateway"}}
@@ -328,6 +333,14 @@ EXAMPLES: tuple[Examples, ...] = (
     ),
     Examples(
         "ModelServe",
+        "spec.retrieval.chunks",
+        OVERLAP_TOO_LONG,
+        "spec.retrieval.chunks",
+        taken=(_cut(size=200, overlap=199), _cut(size=151), _cut(overlap=1199), _cut()),
+        refused=(_cut(size=200, overlap=200), _cut(size=150), _cut(overlap=1200)),
+    ),
+    Examples(
+        "ModelServe",
         "spec.engine",
         ARGS_OF_VLLM,
         "spec.engine",
@@ -453,6 +466,8 @@ EXAMPLES: tuple[Examples, ...] = (
             {"prompt": {"system": "a"}},
             {"auth": {"apiKeysSecretRef": {"name": "a"}}},
             {"capture": {"uri": "pvc://a/b"}},
+            {"retrieval": {"documents": [{"uri": "pvc://a/b"}]}},
+            {"tools": {"http": [{"name": "a", "description": "a", "url": "http://a"}]}},
             {"traffic": {"sticky": {"by": "user"}}},
         ),
     ),

@@ -32,6 +32,38 @@ _PROMPT: Object = {
     "fewShot": [{"user": "Is it open on Sunday?", "assistant": "No."}],
     "chainOfThought": "stepByStep",
 }
+_RETRIEVAL: Object = {
+    "documents": [{"uri": "pvc://data/handbook"}, {"uri": "s3://bucket/faq.jsonl"}],
+    "chunks": {"size": 1000, "overlap": 90},
+    "embeddings": {
+        "url": "http://encoder.default.svc:8000/v1",
+        "model": "encoder",
+        "apiKeySecretRef": {"name": "openai", "key": "api-key"},
+        "queryPrefix": "query: ",
+        "chunkPrefix": "passage: ",
+    },
+    "indexUri": "pvc://data/handbook-index",
+    "topK": 6,
+    "minScore": 0.5,
+    "timeoutSeconds": 5,
+    "refreshSeconds": 60,
+    "onFailure": "refuse",
+}
+_TOOLS: Object = {
+    "http": [
+        {
+            "name": "weather",
+            "description": "Tells the weather of a city.",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+            "url": "http://weather.default.svc/now",
+            "method": "GET",
+            "headersSecretRef": {"name": "weather", "key": "headers"},
+            "timeoutSeconds": 5,
+            "maxBytes": 4096,
+        }
+    ],
+    "maxRounds": 3,
+}
 _MODEL_SERVE: Object = RUN | {
     "model": {"fineTuneJob": "bot"},
     "adapters": [{"name": "legal", "fineTuneJob": "legal"}, {"name": "tone", "uri": "pvc://models/tone"}],
@@ -57,6 +89,8 @@ _MODEL_SERVE: Object = RUN | {
     },
     "capture": {"uri": "pvc://data/traffic", "sample": 0.5, "redactPii": True, "format": "parquet"},
     "logContents": True,
+    "retrieval": _RETRIEVAL,
+    "tools": _TOOLS,
 }
 _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 _SERVED_BY_VLLM: Object = _MODEL_SERVE | {

@@ -38,6 +38,7 @@ AGAINST_A_RULE = {
     "EvalJob spec.suites[].golden.format enum",
     "EvalJob spec.gates[].metric maxLength",
     "EvalJob spec.gates[].metric pattern",
+    "ModelServe spec.retrieval.chunks.overlap maximum",
     "ModelServe spec.rollout.strategy enum",
     "ModelServe spec.scaling.minReplicas maximum",
     "ModelServe spec.traffic.provider enum",

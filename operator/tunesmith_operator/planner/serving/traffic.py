@@ -3,6 +3,7 @@
 import hashlib
 
 from tunesmith_api.contract import GatewayRun, RunIdentity
+from tunesmith_api.endpoint import SecretKey
 from tunesmith_api.resources import ModelServe
 from tunesmith_api.serving import sticky
 from tunesmith_api.serving.revision import Revision
@@ -73,9 +74,14 @@ def routes(
 def _upstream(serve: ModelServe, revision: Revision, weight: int, observed: Observed) -> Upstream:
     seen = observed.workloads.get(revision_name(serve, revision.number))
     url = seen.url if seen and seen.ready else None
-    adapters = tuple(each.name for each in revision.template.adapters)
+    template = revision.template
     return Upstream(
-        revision=revision.number, url=url, weight=weight, adapters=adapters, prompt=revision.template.prompt
+        revision=revision.number,
+        url=url,
+        weight=weight,
+        adapters=tuple(each.name for each in template.adapters),
+        prompt=template.prompt,
+        model=(template.model.digest or template.model.uri) if serve.spec.retrieval else None,
     )
 
 
@@ -94,10 +100,19 @@ def gateway(serve: ModelServe, wanted: Routes, observed: Observed) -> Workload:
         resources=traffic.resources,
         replicas=traffic.replicas,
         pod_template=traffic.pod_template,
-        secrets=tuple(each.name for each in serve.spec.secret_refs) if wanted.capture else (),
+        secrets=tuple(each.name for each in serve.spec.secret_refs) if wanted.capture or wanted.retrieval else (),
+        keys=_keys(wanted),
         config=GatewayRun(run=identity(serve, 1), port=port, grace_seconds=GRACE_SECONDS),
         routes=wanted,
     )
+
+
+def _keys(wanted: Routes) -> tuple[SecretKey, ...]:
+    """Return the keys of what the gateway asks itself: the endpoint of embeddings, and tools."""
+    embeddings = wanted.retrieval.embeddings if wanted.retrieval else None
+    named = [embeddings.api_key_secret_ref] if embeddings else []
+    named += [each.headers_secret_ref for each in (wanted.tools.http if wanted.tools else ())]
+    return tuple(dict.fromkeys(each for each in named if each))
 
 
 def reports(serve: ModelServe, observed: Observed) -> tuple[GatewayReport, ...]:

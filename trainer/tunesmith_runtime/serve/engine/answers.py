@@ -109,7 +109,7 @@ def prompts_of(asked: Asked, tokenizer: PreTrainedTokenizerBase, ends: frozenset
                 index * question.n + number,
                 tokens,
                 Sampler(question.sampling, number),
-                Writer(tokenizer, question.stops),
+                Writer(tokenizer, question.stops, keeps_special=question.keeps_special),
                 ends,
             )
             for number in range(question.n)

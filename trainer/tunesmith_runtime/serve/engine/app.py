@@ -30,6 +30,7 @@ from tunesmith_runtime.serve.engine.requests import (
     EmbeddingRequest,
     Generating,
 )
+from tunesmith_runtime.serve.engine.tool_calls import CallingReply, ToolCalls, template_of
 
 # Of a request's body.
 MOST_BYTES = 8 * 1024 * 1024
@@ -101,6 +102,10 @@ class _Routes:
         model, adapter = self._writing(body)
         question = await self._engine.aside(chat_question, body, model.served, adapter)
         reply = ChatReply(body.model, question, model.texts, with_usage=body.wants_usage)
+        if (template := template_of(body, model.served.tokenizer)) is not None:
+            prompt = str(model.served.tokenizer.decode(question.prompts[0]))
+            calls = ToolCalls(template, prompt, body.tools or [])
+            reply = CallingReply(body.model, question, model.texts, calls, with_usage=body.wants_usage)
         return await self._answered(request, body, question, reply)
 
     async def complete(self, request: Request) -> Response:

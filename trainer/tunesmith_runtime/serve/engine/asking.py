@@ -13,6 +13,7 @@ from tunesmith_runtime.serve.engine.questions import Question, Sampling
 from tunesmith_runtime.serve.engine.refusals import Refusal, wrong
 from tunesmith_runtime.serve.engine.requests import USUAL_TOKENS, ChatRequest, CompletionRequest, Generating
 from tunesmith_runtime.serve.engine.served import Served
+from tunesmith_runtime.serve.engine.tool_calls import template_of
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -53,7 +54,11 @@ def chat_question(request: ChatRequest, served: Served, adapter: str | None) -> 
     most = request.max_completion_tokens or request.max_tokens
     _check_length(served, len(prompt), most or 1, "messages")
     question = _question(request, served, adapter, (prompt,), most or room)
-    return replace(question, logprobs=(request.top_logprobs or 0) if request.logprobs else None)
+    return replace(
+        question,
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        keeps_special=template_of(request, served.tokenizer) is not None,
+    )
 
 
 def completion_question(request: CompletionRequest, served: Served, adapter: str | None) -> Question:

@@ -37,6 +37,8 @@ class Question:
     # Whether the likelihoods of the prompt's own tokens are asked for.
     scores_prompt: bool = False
     ignores_end: bool = False
+    # Whether tokens that are no words, such as those around a tool call, are part of the text.
+    keeps_special: bool = False
 
 
 @dataclass(frozen=True)

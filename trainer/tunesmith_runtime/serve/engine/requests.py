@@ -1,5 +1,6 @@
 """What clients send: the parts of OpenAI's requests that are understood here. Anything else is refused by name."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -123,7 +124,22 @@ class Message(BaseModel):
     def for_template(self) -> dict[str, Any]:
         """Return it as chat templates take it."""
         role = "system" if self.role == "developer" else self.role
-        return {**(self.model_extra or {}), "role": role, "content": self.content or ""}
+        more = dict(self.model_extra or {})
+        if isinstance(more.get("tool_calls"), list):
+            more["tool_calls"] = [_with_object(each) for each in more["tool_calls"]]
+        return {**more, "role": role, "content": self.content or ""}
+
+
+def _with_object(call: Any) -> Any:
+    """Return a tool call with its arguments as an object, which is how templates take them; OpenAI's are JSON."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"] or "{}")
+    except ValueError:
+        return call
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 class ResponseFormat(BaseModel):

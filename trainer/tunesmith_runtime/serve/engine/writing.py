@@ -12,8 +12,11 @@ _MOST_HALVES = 3
 class Writer:
     """The text of one answer. What it has given is never taken back."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = (), *, keeps_special: bool = False
+    ) -> None:
         self._tokenizer = tokenizer
+        self._skips_special = not keeps_special
         self._stops = tuple(stops)
         self._tokens: list[int] = []
         # Tokens from `_start` on are decoded again with each new one, as a token's text may depend on the one before;
@@ -55,7 +58,9 @@ class Writer:
 
     def _decoded(self, start: int) -> str:
         return str(
-            self._tokenizer.decode(self._tokens[start:], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            self._tokenizer.decode(
+                self._tokens[start:], skip_special_tokens=self._skips_special, clean_up_tokenization_spaces=False
+            )
         )
 
     def _certain(self) -> str:

@@ -12,7 +12,7 @@ import aiohttp
 from tunesmith_api.traffic import Upstream
 from tunesmith_runtime.serve.gateway.exchange import Exchange
 from tunesmith_runtime.serve.gateway.metrics import Metrics
-from tunesmith_runtime.serve.gateway.outgoing import JSON, Client
+from tunesmith_runtime.serve.gateway.outgoing import JSON, Recipient
 from tunesmith_runtime.serve.gateway.refusals import Refusal, error_body
 from tunesmith_runtime.serve.gateway.routing import Ready, Router
 from tunesmith_runtime.serve.gateway.tally import Tally
@@ -82,7 +82,9 @@ class Forwarder:
         self._traffic = traffic
         self._metrics = metrics
 
-    async def forward(self, parcel: Parcel, ready: Ready, client: Client, exchange: Exchange, seconds: float) -> None:
+    async def forward(
+        self, parcel: Parcel, ready: Ready, client: Recipient, exchange: Exchange, seconds: float
+    ) -> None:
         """Send a request to a revision, or to another that can be reached, and its answer on. Raises Refusal."""
         for pause in (*RETRY_PAUSES_SECONDS, None):
             try:
@@ -101,7 +103,9 @@ class Forwarder:
             ready = again
         raise AssertionError("the last try answers or refuses")
 
-    async def _counted(self, parcel: Parcel, ready: Ready, client: Client, exchange: Exchange, seconds: float) -> None:
+    async def _counted(
+        self, parcel: Parcel, ready: Ready, client: Recipient, exchange: Exchange, seconds: float
+    ) -> None:
         counts, label = self._traffic.of(ready.revision), str(ready.revision)
         exchange.upstream = ready.upstream
         client.headers["x-tunesmith-revision"] = label
@@ -135,7 +139,7 @@ class Forwarder:
             if failed:
                 self._metrics.errors.labels(label).inc()
 
-    async def _exchanged(self, parcel: Parcel, ready: Ready, client: Client, exchange: Exchange) -> int:
+    async def _exchanged(self, parcel: Parcel, ready: Ready, client: Recipient, exchange: Exchange) -> int:
         """Send the request and relay the answer; return its status."""
         connection = _Connection()
         try:
@@ -159,7 +163,7 @@ class Forwarder:
             # What was read to its end is used again; anything else tells the revision that nobody listens.
             response.close() if not response.content.at_eof() else response.release()
 
-    async def _break_off(self, client: Client, exchange: Exchange, status: int, code: str, message: str) -> None:
+    async def _break_off(self, client: Recipient, exchange: Exchange, status: int, code: str, message: str) -> None:
         """End an answer that cannot be completed, so that the client knows."""
         if not client.started:
             raise Refusal(status, code, message)
@@ -193,7 +197,7 @@ class Forwarder:
             return response.status
 
 
-async def _relay(response: aiohttp.ClientResponse, client: Client, exchange: Exchange, revision: int) -> None:
+async def _relay(response: aiohttp.ClientResponse, client: Recipient, exchange: Exchange, revision: int) -> None:
     tally = exchange.tally
     assert tally is not None  # noqa: S101 - every request that is sent on is counted
     if 300 <= response.status < 400:

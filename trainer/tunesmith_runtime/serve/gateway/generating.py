@@ -1,23 +1,34 @@
 """Requests for texts and embeddings: looked at, let in, prompted, sent on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tunesmith_api.serving.access import Scope
 from tunesmith_api.serving.sticky import Sticky
+from tunesmith_api.serving.tools import HttpTool
 from tunesmith_api.traffic import Routes, Upstream
+from tunesmith_runtime.serve.gateway import tooling
+from tunesmith_runtime.serve.gateway.amending import Amended
 from tunesmith_runtime.serve.gateway.exchange import CLIENT_GONE, Exchange
 from tunesmith_runtime.serve.gateway.forwarding import Parcel
+from tunesmith_runtime.serve.gateway.grounding import Passage, citations, grounded, header, question_of
 from tunesmith_runtime.serve.gateway.incoming import Incoming, parsed, read_body, shaped
 from tunesmith_runtime.serve.gateway.limits import ANSWER_TOKENS
-from tunesmith_runtime.serve.gateway.outgoing import Client
+from tunesmith_runtime.serve.gateway.outgoing import Client, Recipient
 from tunesmith_runtime.serve.gateway.parts import Parts
 from tunesmith_runtime.serve.gateway.prompting import prompted
-from tunesmith_runtime.serve.gateway.refusals import ClientGoneError
+from tunesmith_runtime.serve.gateway.refusals import ClientGoneError, Refusal
+from tunesmith_runtime.serve.gateway.retrieving import NoPassagesError
 from tunesmith_runtime.serve.gateway.routing import Ready
 from tunesmith_runtime.serve.gateway.shapes import Asked, ChatRequest
+from tunesmith_runtime.serve.gateway.stepping import Message
 from tunesmith_runtime.serve.gateway.tally import BYTES_A_TOKEN, Tally
+from tunesmith_runtime.serve.gateway.tooling import with_tools
+
+# A request can say off; answers say found, none, unavailable or off.
+HEADER = "x-tunesmith-retrieval"
 
 
 class Generating:
@@ -48,9 +59,10 @@ class Generating:
                 span = parts.tracing.begin(request)
                 try:
                     async with client.watched():
-                        parcel = self._parcel(request, value, body, asked, span.headers())
                         key = _belongs_to(routes.traffic.sticky, request, asked, caller.name)
-                        await self._send(parcel, key, client, exchange, routes)
+                        ready = await parts.router.ready(key)
+                        call = Call(request, routes, asked, value, body, span.headers())
+                        await self._send(call, ready, client, exchange)
                 except ClientGoneError:
                     exchange.status = CLIENT_GONE
                     raise
@@ -64,34 +76,103 @@ class Generating:
         finally:
             parts.room.give_back(len(body))
 
-    async def _send(self, parcel: Parcel, key: str | None, client: Client, exchange: Exchange, routes: Routes) -> None:
-        ready = await self._parts.router.ready(key)
-        shadow = routes.shadow
+    async def _send(self, call: "Call", ready: Ready, client: Client, exchange: Exchange) -> None:
+        passages = await self._passages(call, ready, client)
+        parcel = _parcel(call, passages)
+        shadow, seconds = call.routes.shadow, call.routes.requests.timeout_seconds
         if shadow is not None and shadow.url is not None:
             tally = Tally(len(parcel.body_for(shadow)), keep=False)
-            self._parts.shadows.copy(
-                exchange.request.id, parcel, Ready(shadow, shadow.url), tally, routes.requests.timeout_seconds
-            )
-        await self._parts.forwarder.forward(parcel, ready, client, exchange, routes.requests.timeout_seconds)
+            self._parts.shadows.copy(exchange.request.id, parcel, Ready(shadow, shadow.url), tally, seconds)
+        recipient: Recipient = client
+        if passages:
+            recipient = Amended(client, {"citations": citations(passages)})
+        tools = self._tools(call)
+        if not tools:
+            await self._parts.forwarder.forward(parcel, ready, recipient, exchange, seconds)
+            return
+        assert call.routes.tools is not None  # noqa: S101 - some of them are offered
+        await self._parts.tooling.answer(
+            tools,
+            call.routes.tools.max_rounds,
+            lambda said, offers: _parcel(call, passages, said, offers),
+            ready,
+            recipient,
+            exchange,
+            seconds,
+        )
 
-    def _parcel(
-        self, request: Incoming, value: Mapping[str, Any], body: bytes, asked: Asked, trace: Mapping[str, str]
-    ) -> Parcel:
-        # Of the client's own headers none is passed on but its trace's.
-        headers = {
-            "content-type": "application/json",
-            "accept-encoding": "identity",
-            "x-request-id": request.id,
-            **trace,
-        }
+    def _tools(self, call: "Call") -> Mapping[str, HttpTool]:
+        """Return the tools that the gateway runs for a request."""
+        if not isinstance(call.asked, ChatRequest) or call.asked.tunesmith.tools == "off":
+            return {}
+        if call.request.headers.get(tooling.HEADER) == "off":
+            return {}
+        return tooling.offered(call.routes.tools, call.value)
 
-        def body_for(upstream: Upstream) -> bytes:
-            if upstream.prompt is None or not isinstance(asked, ChatRequest):
-                return body
-            messages = prompted(upstream.prompt, value["messages"])
-            return body if messages is None else json.dumps({**value, "messages": messages}).encode()
+    async def _passages(self, call: "Call", ready: Ready, client: Client) -> Sequence[Passage]:
+        """Return the passages that a chat is answered from, and tell in a header how that went. Raises Refusal."""
+        retrieval = call.routes.retrieval
+        if retrieval is None or not isinstance(call.asked, ChatRequest):
+            return ()
+        question = question_of(call.value["messages"])
+        if not question or call.asked.tunesmith.retrieval == "off" or call.request.headers.get(HEADER) == "off":
+            client.headers[HEADER] = "off"
+            return ()
+        retrieved = self._parts.metrics.retrieved
+        try:
+            passages = await self._parts.retriever.find(question, retrieval, ready.upstream)
+        except NoPassagesError as error:
+            retrieved.labels("unavailable").inc()
+            self._parts.log("no passages can be had", id=call.request.id, error=str(error))
+            if retrieval.on_failure == "refuse":
+                raise Refusal(
+                    503, "retrieval_unavailable", "documents cannot be looked through now; try again", retry_after=5
+                ) from None
+            client.headers[HEADER] = "unavailable"
+            return ()
+        outcome = "found" if passages else "none"
+        retrieved.labels(outcome).inc()
+        client.headers[HEADER] = outcome
+        if passages:
+            client.headers["x-tunesmith-citations"] = header(passages)
+        return passages
 
-        return Parcel(request.path, headers, body_for)
+
+@dataclass(frozen=True)
+class Call:
+    """A request, and what it goes by."""
+
+    request: Incoming
+    routes: Routes
+    asked: Asked
+    value: Mapping[str, Any]
+    body: bytes
+    trace: Mapping[str, str]
+
+
+def _parcel(
+    call: Call, passages: Sequence[Passage], said: Sequence[Message] = (), tools: Mapping[str, HttpTool] | None = None
+) -> Parcel:
+    """Return what is sent on. `said` is what came after the request's own messages; `tools` are offered besides."""
+    # Of the client's own headers none is passed on but its trace's.
+    headers = {
+        "content-type": "application/json",
+        "accept-encoding": "identity",
+        "x-request-id": call.request.id,
+        **call.trace,
+    }
+
+    def body_for(upstream: Upstream) -> bytes:
+        if not isinstance(call.asked, ChatRequest):
+            return call.body
+        messages = prompted(upstream.prompt, call.value["messages"])
+        if messages is None and not (passages or said or tools or "tunesmith" in call.value):
+            return call.body
+        told = grounded(call.value["messages"] if messages is None else messages, passages)
+        value = {name: each for name, each in call.value.items() if name != "tunesmith"}
+        return json.dumps(with_tools(value | {"messages": [*told, *said]}, tools or {})).encode()
+
+    return Parcel(call.request.path, headers, body_for)
 
 
 def _belongs_to(sticky: Sticky | None, request: Incoming, asked: Asked, caller: str | None) -> str | None:

@@ -51,6 +51,12 @@ class Metrics:
         self.refused = counter("refused_total", "Requests that were refused or broken off, by why.", "code")
         self.shadowed = counter("shadow_requests_total", "Copies for the shadow, by outcome.", "outcome")
         self.captured = counter("capture_records_total", "Records for storage: written or dropped.", "outcome")
+        self.retrieved = counter(
+            "retrievals_total", "Chats that passages were looked up for: found, none or unavailable.", "outcome"
+        )
+        self.tool_calls = counter(
+            "tool_calls_total", "Calls of tools that the gateway has run: answered or failed.", "tool", "outcome"
+        )
         self._revisions: set[str] = set()
 
     def go_by(self, routes: Routes) -> None:

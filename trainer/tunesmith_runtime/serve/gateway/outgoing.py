@@ -4,13 +4,43 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from tunesmith_runtime.serve.gateway.incoming import Receive
 from tunesmith_runtime.serve.gateway.refusals import ClientGoneError
 
 Send = Callable[[Any], Awaitable[None]]
 JSON = "application/json"
+
+
+class Recipient(Protocol):
+    """What an answer is sent to: a client, or what does something to the answer before."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of every answer."""
+
+    @property
+    def started(self) -> bool:
+        """Whether a part of the answer has been sent."""
+
+    @property
+    def sends_events(self) -> bool:
+        """Whether the answer is a stream of events."""
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send the first line and the headers."""
+
+    async def write(self, body: bytes) -> None:
+        """Send a part of the body."""
+
+    async def end(self, body: bytes = b"") -> None:
+        """Send the last part of the body."""
+
+    async def answer(
+        self, status: int, body: bytes, kind: str = JSON, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send a whole answer."""
 
 
 class Client:

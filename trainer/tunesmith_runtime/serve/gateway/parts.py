@@ -13,8 +13,10 @@ from tunesmith_runtime.serve.gateway.limits import Limiter, share
 from tunesmith_runtime.serve.gateway.logs import Say, say
 from tunesmith_runtime.serve.gateway.metrics import Metrics
 from tunesmith_runtime.serve.gateway.records import Records
+from tunesmith_runtime.serve.gateway.retrieving import Retriever
 from tunesmith_runtime.serve.gateway.routing import Router
 from tunesmith_runtime.serve.gateway.shadowing import Shadows
+from tunesmith_runtime.serve.gateway.tooling import Tooling
 from tunesmith_runtime.serve.gateway.tracing import Tracing
 from tunesmith_runtime.serve.gateway.traffic import Traffic
 
@@ -36,6 +38,8 @@ class Parts:
     metrics: Metrics
     tracing: Tracing
     records: Records
+    retriever: Retriever
+    tooling: Tooling
     limiter: Limiter = field(default_factory=Limiter)
     room: BodyRoom = field(default_factory=lambda: BodyRoom(MOST_BODY_BYTES))
     log: Say = say

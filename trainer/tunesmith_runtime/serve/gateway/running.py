@@ -24,8 +24,9 @@ from tunesmith_api.traffic import Routes
 from tunesmith_runtime import process
 from tunesmith_runtime.errors import ConfigError, PortTakenError
 from tunesmith_runtime.progress import ProgressReporter
-from tunesmith_runtime.serve.gateway import tracing
+from tunesmith_runtime.serve.gateway import calling, tracing
 from tunesmith_runtime.serve.gateway.application import Gateway
+from tunesmith_runtime.serve.gateway.calling import Caller
 from tunesmith_runtime.serve.gateway.cluster_routes import WatchedRoutes
 from tunesmith_runtime.serve.gateway.edge import EdgeProtocol
 from tunesmith_runtime.serve.gateway.following import FollowedFile
@@ -35,8 +36,10 @@ from tunesmith_runtime.serve.gateway.metrics import Metrics
 from tunesmith_runtime.serve.gateway.parts import Parts
 from tunesmith_runtime.serve.gateway.records import Records
 from tunesmith_runtime.serve.gateway.reporting import Reports
+from tunesmith_runtime.serve.gateway.retrieving import Retriever
 from tunesmith_runtime.serve.gateway.routing import Router
 from tunesmith_runtime.serve.gateway.shadowing import Shadows
+from tunesmith_runtime.serve.gateway.tooling import Tooling
 from tunesmith_runtime.serve.gateway.traffic import Traffic
 
 # Of the grace, what is left for the rest after the last answer: records are written, the report is sent.
@@ -146,23 +149,28 @@ async def assembled(
     def changed(routes: Routes) -> None:
         traffic.go_by(routes)
         metrics.go_by(routes)
+        retriever.go_by(routes)
         reports.urge()
 
     router = Router(changed, lambda: reports.urge())
     reports = Reports(reporter, lambda: traffic.report(router), hurry)
-    records = Records(metrics)
+    records, retriever = Records(metrics), Retriever(config.run.name)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(open_session())
         forwarder = Forwarder(session, router, traffic, metrics)
+        tooling = Tooling(forwarder, Caller(await stack.enter_async_context(calling.open_session())), metrics)
         shadows = Shadows(forwarder, metrics, traffic)
         stack.push_async_callback(shadows.close)
         traces = tracing.from_environment(f"tunesmith-gateway-{config.run.name}")
         stack.callback(traces.close)
         # A part that fails ends the gateway: the process is started again, and nothing goes on by halves.
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        followers = [group.create_task(each) for each in (*_sources(router, keys), reports.follow(), records.follow())]
+        own = (reports.follow(), records.follow(), retriever.follow())
+        followers = [group.create_task(each) for each in (*_sources(router, keys), *own)]
         try:
-            yield Parts(config.run.name, router, traffic, forwarder, shadows, keys, metrics, traces, records)
+            yield Parts(
+                config.run.name, router, traffic, forwarder, shadows, keys, metrics, traces, records, retriever, tooling
+            )
             await reports.write()
         finally:
             for each in followers:

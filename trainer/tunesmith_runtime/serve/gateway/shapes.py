@@ -45,9 +45,19 @@ class Message(Shape):
     role: Words
 
 
+class Own(BaseModel):
+    """What a request asks of the gateway itself; nothing of it is sent on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    retrieval: Literal["on", "off"] = "on"
+    tools: Literal["on", "off"] = "on"
+
+
 class ChatRequest(Generating):
     """`POST /v1/chat/completions`."""
 
+    tunesmith: Own = Own()
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
 

@@ -27,6 +27,7 @@ class Tally:
         self._rest = b""
         self._chunks = 0
         self._usage: Mapping[str, Any] = {}
+        self._earlier = {"prompt_tokens": 0, "completion_tokens": 0}
         self.truncated = False
 
     def event_bytes(self, part: bytes) -> None:
@@ -51,6 +52,11 @@ class Tally:
         self._note(body)
         if _USAGE.search(body):
             self._take_usage(body)
+
+    def next_round(self) -> None:
+        """Take another answer from here on: what came before was not for the client, but counts as tokens."""
+        self._earlier = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
+        self._kept, self._kept_bytes, self._rest, self._chunks, self._usage = [], 0, b"", 0, {}
 
     @property
     def prompt_tokens(self) -> int:
@@ -86,4 +92,6 @@ class Tally:
 
     def _count(self, name: str, otherwise: int) -> int:
         value = self._usage.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            value = otherwise
+        return self._earlier[name] + value
