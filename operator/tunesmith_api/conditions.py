@@ -47,6 +47,8 @@ WAITING_FOR_MODEL_SERVE = "WaitingForModelServe"
 REFERENCE_NOT_FOUND = "ReferenceNotFound"
 # A resource that the spec names has failed. Delete it, mend its spec and create it again.
 REFERENCE_FAILED = "ReferenceFailed"
+# The ModelServe whose feedback the spec names keeps none. Set its spec.capture.
+CAPTURES_NOTHING = "CapturesNothing"
 # The references form a cycle, so that none of them can ever start. Change one of the references.
 REFERENCE_CYCLE = "ReferenceCycle"
 # An EvalJob that gates this ModelServe did not pass. Improve the model, or change the gate on purpose.

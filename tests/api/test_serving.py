@@ -16,7 +16,7 @@ POLICY: dict[str, Any] = {
     "limits": {"requestsPerMinute": 60},
     "requests": {"maxBytes": 2048},
     "hold": {"timeoutSeconds": 5},
-    "traffic": {"sticky": {"by": "header", "header": "x-team"}},
+    "traffic": {"provider": "gateway", "sticky": {"by": "header", "header": "x-team"}},
     "capture": {"uri": "pvc://data/traffic", "sample": 0.5},
     "logContents": True,
 }
