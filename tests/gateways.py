@@ -23,6 +23,11 @@ CHAT = {"model": "bot", "messages": [{"role": "user", "content": "Hello"}]}
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
+def embedding(text: str) -> list[float]:
+    """Return how often each letter is in a text."""
+    return [float(text.lower().count(letter)) for letter in "abcdefghijklmnopqrstuvwxyz"]
+
+
 @dataclass
 class Engine:
     """Answers "NAME answers you", whole or streamed, and keeps what it was asked."""
@@ -69,6 +74,9 @@ class Engine:
         if self.status != 200:
             return web.json_response({"error": {"message": "no", "type": "server_error"}}, status=self.status)
         if request.path.endswith("embeddings"):
+            if isinstance(inputs := self.bodies[-1]["input"], list):
+                data = [{"index": index, "embedding": embedding(text)} for index, text in enumerate(inputs)]
+                return web.json_response({"object": "list", "data": data, "usage": USAGE})
             return web.json_response({"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "usage": USAGE})
         choice = {"index": 0, "message": {"role": "assistant", "content": self.text}, "finish_reason": "stop"}
         if request.path == "/v1/completions":

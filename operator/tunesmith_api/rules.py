@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tunesmith_api import modelserve
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
-from tunesmith_api.serving import engine, rollout, scaling
+from tunesmith_api.serving import engine, rollout, scaling, watch
 from tunesmith_api.serving.sticky import HEADER_NEEDED
 from tunesmith_api.suites import EvalSuite, Suite
 from tunesmith_api.tuning import ONE_DOMAIN
@@ -165,6 +165,14 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             "(!has(self.traffic) || !has(self.traffic.sticky)))",
             modelserve.ONLY_THE_GATEWAY,
             "traffic",
+        ),
+        Rule("spec.watch", "has(self.drift) || has(self.watcher)", watch.WATCH_NEEDED),
+        Rule("spec", f"{_GATEWAY} || !has(self.watch)", modelserve.WATCH_NEEDS_GATEWAY, "watch"),
+        Rule(
+            "spec",
+            "!has(self.watch) || !has(self.watch.drift) || has(self.watch.drift.reference) || has(self.capture)",
+            modelserve.WATCH_NEEDS_REFERENCE,
+            "watch",
         ),
         Rule("spec.traffic.sticky", "(self.by == 'header') == has(self.header)", HEADER_NEEDED),
         Rule(

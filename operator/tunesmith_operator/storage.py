@@ -19,9 +19,12 @@ def uris_in(config: RunConfig) -> tuple[str, ...]:
 
 
 def uris_of(workload: Workload) -> tuple[str, ...]:
-    """Return the storage URIs that a workload names: its config's, and of a gateway where it keeps what it captures."""
-    capture = workload.routes.capture if workload.routes else None
-    return (*uris_in(workload.config), *((capture.uri,) if capture else ()))
+    """Return the storage URIs that a workload names: its config's, and of a gateway what it captures to and reads."""
+    routes = workload.routes
+    capture = routes.capture if routes else None
+    drift = routes.watch.drift if routes and routes.watch else None
+    places = (capture, drift.reference if drift else None)
+    return (*uris_in(workload.config), *(each.uri for each in places if each))
 
 
 def claims_of(workload: Workload) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """ModelServes that together contain every field, and a status."""
 
-from tests.crds.parts import POD_TEMPLATE, RUN, Object
+from tests.crds.parts import ENDPOINT, POD_TEMPLATE, RUN, Object
 
 
 def _template() -> Object:
@@ -54,6 +54,23 @@ _MODEL_SERVE: Object = RUN | {
     },
     "capture": {"uri": "pvc://data/traffic", "sample": 0.5, "redactPii": True, "format": "parquet"},
     "logContents": True,
+    "watch": {
+        "drift": {
+            "reference": {"uri": "pvc://data/train.jsonl", "format": "messages"},
+            "windowRequests": 200,
+            "method": "mmd",
+            "threshold": 0.5,
+        },
+        "watcher": {
+            "endpoint": ENDPOINT,
+            "goodLabel": "fine",
+            "sample": 0.5,
+            "rubric": "Is it polite?",
+            "minScore": 0.5,
+            "windowAnswers": 20,
+        },
+        "evalJobTemplate": _template(),
+    },
 }
 _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 _SERVED_BY_VLLM: Object = _MODEL_SERVE | {
@@ -132,6 +149,13 @@ MODEL_SERVE_STATUS: Object = {
         "reachedAt": _TIME,
         "unreadySince": _TIME,
         "evaluations": [{"name": "bot-v5-s0", "step": 0, "verdict": "Passed", "message": "EvalJob bot-v5-s0: Passed"}],
+    },
+    "watch": {
+        "drift": 0.5,
+        "quality": 0.5,
+        "episode": 2,
+        "since": _TIME,
+        "evaluation": {"name": "bot-w2", "verdict": "Failed", "message": "EvalJob bot-w2 gave the verdict Failed"},
     },
     "refused": 4,
     "revisions": [

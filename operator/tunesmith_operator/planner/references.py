@@ -293,6 +293,9 @@ def named_by(resource: Resource) -> tuple[Reference, ...]:
             evaluations = rollout.evaluations if rollout else ()
             asked = tuple(Reference(kind="EvalJob", name=each.name) for each in evaluations if each.verdict is None)
             adapters = (each for adapter in spec.adapters for each in _jobs_of(adapter))
+            watch = resource.status.watch.evaluation if resource.status.watch else None
+            if watch and watch.verdict is None:
+                asked = (*asked, Reference(kind="EvalJob", name=watch.name))
             return (*_jobs_of(spec.model), *adapters, *gates, *asked)
 
 

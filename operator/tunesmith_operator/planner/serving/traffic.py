@@ -6,6 +6,7 @@ from tunesmith_api.contract import GatewayRun, RunIdentity
 from tunesmith_api.resources import ModelServe
 from tunesmith_api.serving import sticky
 from tunesmith_api.serving.revision import Revision
+from tunesmith_api.serving.watch import WatchPolicy
 from tunesmith_api.traffic import GatewayPolicy, GatewayReport, Routes, Upstream
 from tunesmith_operator.planner.serving.shares import Shares
 from tunesmith_operator.planner.types import Front, Observed, ObservedWorkload, Workload
@@ -64,7 +65,9 @@ def routes(
     if canary is not None and weight:
         upstreams.append(_upstream(serve, canary, weight, observed))
     shared = sticky.Traffic(sticky=serve.spec.traffic.sticky)
-    wanted = Routes(**policy, traffic=shared, gateways=serve.spec.traffic.replicas, upstreams=tuple(upstreams))
+    watch = serve.spec.watch and WatchPolicy(drift=serve.spec.watch.drift, watcher=serve.spec.watch.watcher)
+    replicas = serve.spec.traffic.replicas
+    wanted = Routes(**policy, traffic=shared, gateways=replicas, upstreams=tuple(upstreams), watch=watch)
     text = wanted.model_dump_json(exclude={"generation"})
     # The same routes have the same number, whoever counts.
     return wanted.model_copy(update={"generation": 1 + int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)})
@@ -85,13 +88,17 @@ def gateway(serve: ModelServe, wanted: Routes, observed: Observed) -> Workload:
     """Return the gateway."""
     traffic, meta = serve.spec.traffic, serve.metadata
     port = serve.spec.port if observed.address is None else GATEWAY_PORT
+    watcher = wanted.watch.watcher if wanted.watch else None
+    reads = wanted.watch and wanted.watch.drift and wanted.watch.drift.reference
+    key = watcher.endpoint.api_key_secret_ref if watcher else None
     return Workload(
         name=gateway_name(serve),
         namespace=meta.namespace,
         resources=traffic.resources,
         replicas=traffic.replicas,
         pod_template=traffic.pod_template,
-        secrets=tuple(each.name for each in serve.spec.secret_refs) if wanted.capture else (),
+        secrets=tuple(each.name for each in serve.spec.secret_refs) if wanted.capture or reads else (),
+        keys=(key,) if key else (),
         config=GatewayRun(run=identity(serve, 1), port=port, grace_seconds=GRACE_SECONDS),
         routes=wanted,
     )

@@ -51,6 +51,17 @@ class Metrics:
         self.refused = counter("refused_total", "Requests that were refused or broken off, by why.", "code")
         self.shadowed = counter("shadow_requests_total", "Copies for the shadow, by outcome.", "outcome")
         self.captured = counter("capture_records_total", "Records for storage: written or dropped.", "outcome")
+        self.unwatched = counter("unwatched_total", "Exchanges that were too many or too long to be watched.")
+        self.drift = Gauge(
+            "tunesmith_gateway_drift",
+            "How far the last window of requests is from the reference, by watch.drift.method.",
+            registry=self._registry,
+        )
+        self.score = Gauge(
+            "tunesmith_gateway_answer_score",
+            "Mean score, from 0 to 1, of the last answers that were graded.",
+            registry=self._registry,
+        )
         self._revisions: set[str] = set()
 
     def go_by(self, routes: Routes) -> None:

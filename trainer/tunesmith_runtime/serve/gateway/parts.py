@@ -17,6 +17,7 @@ from tunesmith_runtime.serve.gateway.routing import Router
 from tunesmith_runtime.serve.gateway.shadowing import Shadows
 from tunesmith_runtime.serve.gateway.tracing import Tracing
 from tunesmith_runtime.serve.gateway.traffic import Traffic
+from tunesmith_runtime.serve.gateway.watching import Watching
 
 # Bytes of requests' bodies that are held at once, by all requests together.
 MOST_BODY_BYTES = 256 * 2**20
@@ -36,6 +37,7 @@ class Parts:
     metrics: Metrics
     tracing: Tracing
     records: Records
+    watching: Watching
     limiter: Limiter = field(default_factory=Limiter)
     room: BodyRoom = field(default_factory=lambda: BodyRoom(MOST_BODY_BYTES))
     log: Say = say
