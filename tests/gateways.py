@@ -74,7 +74,8 @@ class Engine:
         if self.status != 200:
             return web.json_response({"error": {"message": "no", "type": "server_error"}}, status=self.status)
         if request.path.endswith("embeddings"):
-            if isinstance(inputs := self.bodies[-1]["input"], list):
+            inputs = self.bodies[-1]["input"]
+            if isinstance(inputs, list) and len(inputs) > 1 and all(isinstance(each, str) for each in inputs):
                 data = [{"index": index, "embedding": embedding(text)} for index, text in enumerate(inputs)]
                 return web.json_response({"object": "list", "data": data, "usage": USAGE})
             return web.json_response({"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "usage": USAGE})

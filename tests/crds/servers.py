@@ -156,6 +156,7 @@ MODEL_SERVE_STATUS: Object = {
         "episode": 2,
         "since": _TIME,
         "evaluation": {"name": "bot-w2", "verdict": "Failed", "message": "EvalJob bot-w2 gave the verdict Failed"},
+        "earlier": ["bot-w1"],
     },
     "refused": 4,
     "revisions": [

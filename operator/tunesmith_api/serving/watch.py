@@ -136,3 +136,9 @@ class WatchStatus(StatusModel):
     episode: int = Field(default=0, ge=0, description="Number of the last episode.")
     since: Time | None = Field(default=None, description="When it began, as long as it lasts.")
     evaluation: WatchEvaluation | None = Field(default=None, description="Its EvalJob.")
+    earlier: tuple[Annotated[str, StringConstraints(max_length=63)], ...] = Field(
+        default=(),
+        max_length=8,
+        description="Names of the EvalJobs of episodes before, oldest first.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )

@@ -7,6 +7,7 @@ from tests.unit.planner.test_rollouts import OLD, serving
 from tunesmith_api import conditions as c
 from tunesmith_api.serving.watch import DriftReport, QualityReport, WatchReport
 from tunesmith_operator.planner.references import named_by
+from tunesmith_operator.storage import claims_of
 
 TEMPLATE = {
     "spec": {
@@ -57,6 +58,7 @@ def test_the_gateway_gets_what_it_watches_with_and_no_more() -> None:
     assert gateway.routes.watch is not None
     assert gateway.routes.watch.to_json().keys() == {"drift", "watcher"}
     assert [each.variable for each in gateway.keys] == ["TUNESMITH_KEY_JUDGE__KEY"]
+    assert claims_of(gateway) == ("data",)
 
 
 def test_a_window_that_differs_is_told_and_evaluated_once() -> None:
@@ -136,6 +138,17 @@ def test_the_evaluations_of_old_episodes_go() -> None:
         world.watched = (saw(drift=(0.1, False)),)
         world.settle(2)
     assert set(world.jobs) == {f"support-bot-w{number}" for number in range(3, 8)}
+
+
+def test_no_evaluation_goes_that_is_not_of_an_episode() -> None:
+    world = watching(evalJobTemplate=None)
+    retired = []
+    for _ in range(7):
+        world.watched = (saw(drift=(0.4, True)),)
+        retired += world.reconcile().retire
+        world.watched = (saw(drift=(0.1, False)),)
+        retired += world.reconcile().retire
+    assert (retired, world.jobs) == ([], {})
 
 
 def test_without_a_watch_there_is_nothing_to_tell() -> None:

@@ -56,18 +56,21 @@ def watched(serve: ModelServe, status: ModelServeStatus, observed: Observed, now
     )
     retire: tuple[str, ...] = ()
     if watch.since and before.since is None:
-        watch = watch.model_copy(update={"episode": before.episode + 1, "evaluation": None})
-        if policy.eval_job_template:
-            watch = watch.model_copy(update={"evaluation": WatchEvaluation(name=_name(serve, watch.episode))})
-        if watch.episode > _KEPT_EPISODES:
-            retire = (_name(serve, watch.episode - _KEPT_EPISODES),)
+        watch, retire = _begun(serve, watch)
     watch, heard = _heard(watch, observed)
     status = status.model_copy(update={"watch": watch, "conditions": (*status.conditions, *conditions)})
     return Plan(status, events=(*events, *heard), create=_missing(serve, status, observed), retire=retire)
 
 
-def _name(serve: ModelServe, episode: int) -> str:
-    return f"{serve.metadata.name}-w{episode}"
+def _begun(serve: ModelServe, watch: WatchStatus) -> tuple[WatchStatus, tuple[str, ...]]:
+    """Return the status with another episode, and the names of the EvalJobs that are to go."""
+    episode, asked = watch.episode + 1, watch.evaluation
+    names = (*watch.earlier, *((asked.name,) if asked else ()))
+    template = serve.spec.watch.eval_job_template if serve.spec.watch else None
+    another = WatchEvaluation(name=f"{serve.metadata.name}-w{episode}") if template else None
+    kept = _KEPT_EPISODES - 1 if another else _KEPT_EPISODES
+    changes = {"episode": episode, "evaluation": another, "earlier": names[-kept:]}
+    return watch.model_copy(update=changes), names[:-kept]
 
 
 def _findings(policy: WatchPolicy, reports: list[WatchReport]) -> Iterable[_Finding]:

@@ -31,19 +31,24 @@ class Grader:
         self._scores: deque[float] = deque(maxlen=watcher.window_answers)
         self._caller = caller_of(watcher.endpoint, "the judge", _FIELD)
         self._criterion = Criterion(name="quality", description=watcher.rubric)
+        self._graded = 0
+        self._step = max(1, watcher.window_answers // 5)
         self._endpoint: Endpoint | None = None
         self._open = ExitStack()
 
     def grade(self, prompt: str, answer: str) -> QualityReport | None:
-        """Grade an answer; return the mean, None while there are few scores or this one could not be read.
+        """Grade an answer; return the mean where there is news.
 
+        There is none while there are few scores, when this one could not be read, and within each fifth of a window,
+        because whoever reads the news writes them down.
         Raises RunError when the endpoint does not answer, and TooLongError.
         """
         score = self._judged(prompt, answer) if self._watcher.good_label is None else self._classified(answer)
         if score is None:
             return None
         self._scores.append(score)
-        if len(self._scores) < FEWEST_SCORES:
+        self._graded += 1
+        if self._graded < FEWEST_SCORES or (self._graded > FEWEST_SCORES and self._graded % self._step):
             return None
         return QualityReport(score=round(sum(self._scores) / len(self._scores), 4), answers=len(self._scores))
 
