@@ -142,7 +142,7 @@ def test_the_evaluations_of_old_episodes_go() -> None:
 
 def test_no_evaluation_goes_that_is_not_of_an_episode() -> None:
     world = watching(evalJobTemplate=None)
-    retired = []
+    retired: list[str] = []
     for _ in range(7):
         world.watched = (saw(drift=(0.4, True)),)
         retired += world.reconcile().retire
