@@ -25,6 +25,11 @@ CHAT = {"model": "bot", "messages": [{"role": "user", "content": "Hello"}]}
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
+def embedding(text: str) -> list[float]:
+    """Return how often each letter is in a text."""
+    return [float(text.lower().count(letter)) for letter in "abcdefghijklmnopqrstuvwxyz"]
+
+
 @dataclass
 class Engine:
     """Answers "NAME answers you", whole or streamed, and keeps what it was asked."""
@@ -73,7 +78,13 @@ class Engine:
         if self.status != 200:
             return web.json_response({"error": {"message": "no", "type": "server_error"}}, status=self.status)
         if request.path.endswith("embeddings"):
-            vectors = [meaning(text) for text in body["input"]] if self.encodes else [[0.5]]
+            inputs = body["input"]
+            if self.encodes:
+                vectors = [meaning(text) for text in inputs]
+            elif isinstance(inputs, list) and len(inputs) > 1 and all(isinstance(each, str) for each in inputs):
+                vectors = [embedding(text) for text in inputs]
+            else:
+                vectors = [[0.5]]
             data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
             return web.json_response({"object": "list", "data": data, "usage": USAGE})
         choice = {"index": 0, "message": {"role": "assistant", "content": self.text}, "finish_reason": "stop"}

@@ -23,19 +23,19 @@ TEXT: frozenset[DataFormat] = frozenset(
 )
 # What each method learns from.
 FORMATS: dict[MethodType, frozenset[DataFormat]] = {
-    "sft": TEXT | {"textClassification", "tokenClassification"},
+    "sft": TEXT | {"feedback", "textClassification", "tokenClassification"},
     "pt": TEXT,
-    "rm": frozenset({"preference", "pairs"}),
-    "dpo": frozenset({"preference", "pairs"}),
-    "orpo": frozenset({"preference", "pairs"}),
-    "kto": frozenset({"kto"}),
+    "rm": frozenset({"preference", "pairs", "feedback"}),
+    "dpo": frozenset({"preference", "pairs", "feedback"}),
+    "orpo": frozenset({"preference", "pairs", "feedback"}),
+    "kto": frozenset({"kto", "feedback"}),
     "grpo": TEXT - {"text"},
     "ppo": TEXT - {"text"},
     "distill": TEXT - {"text"},
 }
 # What each family learns from, by sft and pt.
 TASK_FORMATS: dict[Task, frozenset[DataFormat]] = {
-    "causal-lm": TEXT | {"preference", "pairs", "kto"},
+    "causal-lm": TEXT | {"preference", "pairs", "kto", "feedback"},
     "masked-lm": frozenset({"text"}),
     "seq2seq-lm": TEXT - {"text"},
     "sequence-classification": frozenset({"textClassification"}),
@@ -52,8 +52,11 @@ TASK_METHODS: dict[Task, frozenset[MethodType]] = {
 }
 # Each learns another kind of head, so one job cannot learn two of them.
 _ALONE: tuple[DataFormat, ...] = ("textClassification", "tokenClassification", "preference", "pairs", "kto")
-# Except that pairs are preferences once they are judged.
-_ALIKE: frozenset[DataFormat] = frozenset({"preference", "pairs"})
+# Except that pairs are preferences once they are judged, and that feedback becomes what the method learns from.
+_ALIKE: tuple[frozenset[DataFormat], ...] = (
+    frozenset({"preference", "pairs", "feedback"}),
+    frozenset({"kto", "feedback"}),
+)
 _VIRTUAL = ("prefix-tuning", "prompt-tuning")
 _LABELLED: tuple[DataFormat, ...] = ("textClassification", "tokenClassification")
 
@@ -83,7 +86,11 @@ def _formats(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
                 f"{field}.format", f"a model of task {task} cannot learn from {source.format}; it takes {fitting}"
             )
     formats = dict.fromkeys(source.format for source in spec.data.train)
-    if len(formats) > 1 and any(each in _ALONE for each in formats) and not formats.keys() <= _ALIKE:
+    if (
+        len(formats) > 1
+        and any(each in _ALONE for each in formats)
+        and not any(formats.keys() <= alike for alike in _ALIKE)
+    ):
         yield Refusal(
             "data.train", f"formats {_listed(list(formats), 'and')} cannot be learnt by one job; use one for each"
         )
@@ -104,6 +111,23 @@ def _columns_and_splits(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
             )
         if source.uri.startswith("hf://") and any(sign in source.uri for sign in "*?["):
             yield Refusal(f"{field}.uri", f"{source.uri} has a glob pattern, and hf:// names a whole dataset")
+
+
+def _feedback(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
+    for field, source in _sources(spec):
+        if source.uri.startswith("modelserve://") and source.format != "feedback":
+            yield Refusal(
+                f"{field}.format", f"{source.uri} holds feedback, and format is {source.format}; set feedback"
+            )
+    domain = spec.method.rm.domain if spec.method.rm else None
+    others: dict[str, tuple[DatasetSource, ...]] = {
+        "data.quality.decontaminateAgainst": spec.data.quality.decontaminate_against,
+        "method.rm.domain.train": domain.train if domain else (),
+    }
+    for field, sources in others.items():
+        for index, source in enumerate(sources):
+            if source.format == "feedback" or source.uri.startswith("modelserve://"):
+                yield Refusal(f"{field}[{index}]", "feedback is for data.train and data.validation; use other records")
 
 
 def _mixing(spec: "FineTuneJobSpec") -> Iterator[Refusal]:
@@ -346,6 +370,7 @@ _CHECKS: tuple[Callable[["FineTuneJobSpec"], Iterator[Refusal]], ...] = (
     _formats,
     _method_of_task,
     _columns_and_splits,
+    _feedback,
     _mixing,
     _lengths,
     _adapter,

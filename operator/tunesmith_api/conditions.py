@@ -11,6 +11,10 @@ READY = "Ready"
 # The last revision of a ModelServe was taken back; the message says why. The one before it serves, and nothing is tried
 # again until the spec changes (ModelServe).
 DEGRADED = "Degraded"
+# People ask for something else than they did, or than the reference has (ModelServe with watch.drift).
+DRIFTED = "Drifted"
+# The answers that were graded are worse than watch.watcher.minScore (ModelServe with watch.watcher).
+QUALITY_LOW = "QualityLow"
 # Work is under way, or the resource waits for another one; the reason says which (kstatus).
 RECONCILING = "Reconciling"
 # Nothing will change until a person changes something; the message says what (kstatus).
@@ -47,6 +51,8 @@ WAITING_FOR_MODEL_SERVE = "WaitingForModelServe"
 REFERENCE_NOT_FOUND = "ReferenceNotFound"
 # A resource that the spec names has failed. Delete it, mend its spec and create it again.
 REFERENCE_FAILED = "ReferenceFailed"
+# The ModelServe whose feedback the spec names keeps none. Set its spec.capture.
+CAPTURES_NOTHING = "CapturesNothing"
 # The references form a cycle, so that none of them can ever start. Change one of the references.
 REFERENCE_CYCLE = "ReferenceCycle"
 # An EvalJob that gates this ModelServe did not pass. Improve the model, or change the gate on purpose.
@@ -77,6 +83,16 @@ ABORTED = "Aborted"
 SCALED_TO_ZERO = "ScaledToZero"
 # No revision was taken back.
 NOT_DEGRADED = "NotDegraded"
+# The last window of requests differs from the reference. Look at what is asked; train on it, if the answers suffer.
+INPUTS_DIFFER = "InputsDiffer"
+# The last window of requests is like the reference.
+INPUTS_ALIKE = "InputsAlike"
+# The mean score of the last answers is below the smallest that will do. Evaluate the model, and train it on feedback.
+SCORES_LOW = "ScoresLow"
+# The mean score of the last answers will do.
+SCORES_FINE = "ScoresFine"
+# There is not enough to go by yet; the message says why, if it cannot be watched.
+WATCHING = "Watching"
 # The spec breaks a rule of the API; the message says which. Correct the spec.
 SPEC_INVALID = "SpecInvalid"
 # A part of the spec was changed that may not change once the job has started. Change it back, or create the job anew.

@@ -21,13 +21,18 @@ DataFormat = Literal[
     "preference",
     "pairs",
     "kto",
+    "feedback",
     "textClassification",
     "tokenClassification",
 ]
-# A file, a folder or a glob pattern; on the Hub, a dataset.
+# A file, a folder or a glob pattern; on the Hub, a dataset; what people said of a ModelServe's answers.
 DataUri = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=1024, pattern=r"^(hf|pvc|s3|file)://[A-Za-z0-9._~@%+=,/*?\[\]-]+$"),
+    StringConstraints(
+        min_length=1,
+        max_length=1024,
+        pattern=r"^((hf|pvc|s3|file)://[A-Za-z0-9._~@%+=,/*?\[\]-]+|modelserve://[a-z0-9]([-a-z0-9]*[a-z0-9])?/feedback)$",
+    ),
     AfterValidator(uris.checked),
 ]
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -41,15 +46,17 @@ class DatasetSource(ApiModel):
         description="pvc://CLAIM/PATH, s3://BUCKET/KEY or file:///PATH (local shell only) of a file, a folder or a "
         "glob pattern (data/*.parquet), or hf://ORG/NAME[/CONFIGURATION][@REVISION] of a dataset on the Hugging Face "
         "Hub. Files are JSON, JSONL, CSV, Parquet or Arrow, told apart by what they hold; .gz, .bz2, .xz and .zst are "
-        "unpacked."
+        "unpacked. With format feedback, modelserve://NAME/feedback is what people said of the answers of a ModelServe "
+        "of the same namespace."
     )
     format: DataFormat = Field(
         description="Shape of a record. alpaca: instruction, input, output. dolly: instruction, context, response, "
         "category. squad: SQuAD 1.1 or 2.0, as published or one question to a row. messages: chat messages with role "
         "and content. sharegpt: conversations with from and value. promptCompletion: prompt, completion. text: text. "
         "preference: prompt, chosen, rejected. pairs: prompt, and answerA and answerB or a list of two responses; "
-        "data.judge says which is better. kto: prompt, completion, label. textClassification: text, optionally "
-        "text_pair, label. tokenClassification: tokens, tags."
+        "data.judge says which is better. kto: prompt, completion, label. feedback: messages (or prompt and "
+        "completion), rating from -1 to 1, optionally correction; or the folder that a ModelServe captures to. "
+        "textClassification: text, optionally text_pair, label. tokenClassification: tokens, tags."
     )
     split: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = Field(
         default=None, description="hf:// only: the split to read. Default: train."

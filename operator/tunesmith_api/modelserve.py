@@ -12,9 +12,10 @@ from tunesmith_api.references import ModelReference
 from tunesmith_api.serving.engine import Engine, ModelCache
 from tunesmith_api.serving.prompt import Prompt
 from tunesmith_api.serving.revision import Revision, RevisionShare, RolloutStatus
-from tunesmith_api.serving.rollout import Rollout
+from tunesmith_api.serving.rollout import EvalJobTemplate, Rollout
 from tunesmith_api.serving.scaling import Scaling, ScalingStatus
 from tunesmith_api.serving.traffic import Traffic
+from tunesmith_api.serving.watch import WatchPolicy, WatchStatus
 from tunesmith_api.traffic import GatewayPolicy
 
 ANALYSIS_NEEDS_GATEWAY = (
@@ -27,6 +28,11 @@ SCALING_NEEDS_GATEWAY = (
 ONLY_THE_GATEWAY = (
     "auth, limits, capture, prompt, retrieval, tools and traffic.sticky are what the gateway does; set "
     "traffic.provider to gateway, or drop them"
+)
+
+WATCH_NEEDS_GATEWAY = "watch goes by what the gateway sees; set traffic.provider to gateway, or drop watch"
+WATCH_NEEDS_REFERENCE = (
+    "the first requests are compared with later ones where they are kept; set capture, or watch.drift.reference"
 )
 
 ServePhase = Literal["Pending", "Progressing", "Ready", "Failed"]
@@ -44,6 +50,16 @@ class Adapter(ModelReference):
     """An adapter on the model, by the job that publishes it or by URI."""
 
     name: ItemName = Field(description="What clients name as their model.")
+
+
+class Watch(WatchPolicy):
+    """What is watched, and what follows when something is amiss."""
+
+    eval_job_template: EvalJobTemplate | None = Field(
+        default=None,
+        description="Evaluation of the revision that serves, once for each time that its inputs change or its answers "
+        "get worse. Without a baseline of its own, its gates compare with nothing.",
+    )
 
 
 class ModelServeSpec(GatewayPolicy):
@@ -74,6 +90,7 @@ class ModelServeSpec(GatewayPolicy):
     )
     rollout: Rollout = Field(default=Rollout(), description="How a new revision takes over.")
     traffic: Traffic = Field(default=Traffic(), description="Which way requests come to the pods.")
+    watch: Watch | None = Field(default=None, description="What is watched of requests and answers.")
     revision_history_limit: int = Field(
         default=10, ge=1, le=50, description="How many revisions that are over stay in status.revisions."
     )
@@ -115,6 +132,14 @@ class ModelServeSpec(GatewayPolicy):
         return self
 
     @model_validator(mode="after")
+    def _watch_fits(self) -> Self:
+        if self.watch and self.traffic.provider != "gateway":
+            raise ValueError(WATCH_NEEDS_GATEWAY)
+        if self.watch and self.watch.drift and self.watch.drift.reference is None and self.capture is None:
+            raise ValueError(WATCH_NEEDS_REFERENCE)
+        return self
+
+    @model_validator(mode="after")
     def _unique_adapters(self) -> Self:
         names = [adapter.name for adapter in self.adapters]
         if len(set(names)) < len(names):
@@ -144,6 +169,7 @@ class ModelServeStatus(StatusModel):
     selector: str | None = Field(default=None, max_length=512, description="Labels of the pods, for the same.")
     scaling: ScalingStatus | None = Field(default=None, description="With spec.scaling: how many pods the load needs.")
     rollout: RolloutStatus | None = Field(default=None, description="How far the rollout is, while there is one.")
+    watch: WatchStatus | None = Field(default=None, description="With spec.watch: what has been watched.")
     refused: int | None = Field(
         default=None,
         ge=1,
@@ -159,6 +185,6 @@ class ModelServeStatus(StatusModel):
     conditions: tuple[Condition, ...] = Field(
         default=(),
         max_length=16,
-        description="Ready, Reconciling, Stalled, Degraded.",
+        description="Ready, Reconciling, Stalled, Degraded; with spec.watch, Drifted and QualityLow.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tunesmith_api import modelserve
 from tunesmith_api.base import Kind
 from tunesmith_api.immutability import IMMUTABLE_ONCE_STARTED
-from tunesmith_api.serving import engine, retrieval, rollout, scaling, traffic
+from tunesmith_api.serving import engine, retrieval, rollout, scaling, traffic, watch
 from tunesmith_api.serving.sticky import HEADER_NEEDED
 from tunesmith_api.suites import EvalSuite, Suite
 from tunesmith_api.tuning import ONE_DOMAIN
@@ -173,6 +173,14 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             "route",
         ),
         Rule("spec.retrieval.chunks", "self.overlap < self.size", retrieval.OVERLAP_TOO_LONG),
+        Rule("spec.watch", "has(self.drift) || has(self.watcher)", watch.WATCH_NEEDED),
+        Rule("spec", f"{_GATEWAY} || !has(self.watch)", modelserve.WATCH_NEEDS_GATEWAY, "watch"),
+        Rule(
+            "spec",
+            "!has(self.watch) || !has(self.watch.drift) || has(self.watch.drift.reference) || has(self.capture)",
+            modelserve.WATCH_NEEDS_REFERENCE,
+            "watch",
+        ),
         Rule("spec.traffic.sticky", "(self.by == 'header') == has(self.header)", HEADER_NEEDED),
         Rule(
             "spec.engine",

@@ -13,6 +13,7 @@ from tunesmith_api.serving.prompt import Prompt
 from tunesmith_api.serving.retrieval import Retrieval
 from tunesmith_api.serving.sticky import Traffic
 from tunesmith_api.serving.tools import Tools
+from tunesmith_api.serving.watch import WatchPolicy, WatchReport
 
 # What a gateway says of requests, errors and latencies is of the last so many seconds.
 WINDOW_SECONDS = 60
@@ -75,6 +76,8 @@ class Routes(GatewayPolicy):
     upstreams: tuple[Upstream, ...] = ()
     # Gets a copy of each request; what it answers is dropped.
     shadow: Upstream | None = None
+    # What is watched of the requests and the answers.
+    watch: WatchPolicy | None = None
 
 
 class RevisionTraffic(StatusModel):
@@ -104,3 +107,4 @@ class GatewayReport(StatusModel):
     waiting: int = Field(default=0, ge=0)
     # When the last request came.
     last_request_at: datetime | None = None
+    watch: WatchReport | None = None

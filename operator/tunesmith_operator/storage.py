@@ -19,12 +19,14 @@ def uris_in(config: RunConfig) -> tuple[str, ...]:
 
 
 def uris_of(workload: Workload) -> tuple[str, ...]:
-    """Return the storage URIs that a workload names: its config's, and a gateway's for what it captures and reads."""
-    capture = workload.routes.capture if workload.routes else None
-    retrieval = workload.routes.retrieval if workload.routes else None
+    """Return the storage URIs that a workload names: its config's, and what a gateway captures to and reads."""
+    routes = workload.routes
+    capture, retrieval = (routes.capture, routes.retrieval) if routes else (None, None)
+    drift = routes.watch.drift if routes and routes.watch else None
+    places = (capture, drift.reference if drift else None)
     return (
         *uris_in(workload.config),
-        *((capture.uri,) if capture else ()),
+        *(each.uri for each in places if each),
         *(retrieval.uris if retrieval else ()),
     )
 

@@ -70,17 +70,19 @@ def test_every_family_takes_its_methods(task: str, method: str, fmt: str) -> Non
 
 def test_a_format_that_the_method_cannot_learn_from() -> None:
     assert refused(train=[source()], method={"type": "dpo"}) == [
-        "spec.data.train[0].format: method dpo cannot learn from messages; it takes pairs or preference"
+        "spec.data.train[0].format: method dpo cannot learn from messages; it takes feedback, pairs or preference"
     ]
     assert refused(train=[source(format="kto")]) == [
-        "spec.data.train[0].format: method sft cannot learn from kto; it takes alpaca, dolly, messages, "
-        "promptCompletion, sharegpt, squad, text, textClassification or tokenClassification"
+        "spec.data.train[0].format: method sft cannot learn from kto; it takes alpaca, dolly, feedback, "
+        "messages, promptCompletion, sharegpt, squad, text, textClassification or tokenClassification"
     ]
     assert refused(
         train=[source(format="preference")],
         data={"validation": {"dataset": {"uri": "pvc://data/v.jsonl", "format": "text"}}},
         method={"type": "dpo"},
-    ) == ["spec.data.validation.dataset.format: method dpo cannot learn from text; it takes pairs or preference"]
+    ) == [
+        "spec.data.validation.dataset.format: method dpo cannot learn from text; it takes feedback, pairs or preference"
+    ]
 
 
 def test_a_task_that_does_not_fit() -> None:
@@ -99,6 +101,30 @@ def test_formats_that_need_a_job_each() -> None:
         "spec.data.train: formats messages and textClassification cannot be learnt by one job; use one for each"
     ]
     accepted(train=[source(), source("b", format="alpaca"), source("c", format="text")])
+
+
+def test_feedback_becomes_what_the_method_learns_from() -> None:
+    feedback = source(uri="modelserve://bot/feedback", format="feedback")
+    accepted(train=[feedback, source("b")])
+    accepted(train=[feedback, source("b", format="preference")], method=by("dpo"))
+    accepted(train=[feedback, source("b", format="kto")], method=by("kto"))
+    accepted(train=[feedback], data={"validation": {"dataset": {key: feedback[key] for key in ("uri", "format")}}})
+    assert refused(train=[feedback, source("b", format="textClassification")]) == [
+        "spec.data.train: formats feedback and textClassification cannot be learnt by one job; use one for each"
+    ]
+    assert refused(train=[source(uri="modelserve://bot/feedback")]) == [
+        "spec.data.train[0].format: modelserve://bot/feedback holds feedback, and format is messages; set feedback"
+    ]
+    other = {"uri": "modelserve://bot/feedback", "format": "feedback"}
+    assert refused(train=[source()], data={"quality": {"decontaminateAgainst": [other]}}) == [
+        "spec.data.quality.decontaminateAgainst[0]: feedback is for data.train and data.validation; use other records"
+    ]
+
+
+@pytest.mark.parametrize("uri", ["modelserve://bot", "modelserve://bot/exchanges", "modelserve://Bot/feedback"])
+def test_a_model_serve_gives_feedback_alone(uri: str) -> None:
+    (problem,) = refused(train=[source(uri=uri, format="feedback")])
+    assert problem.startswith("spec.data.train[0].uri")
 
 
 def test_splits_and_patterns_of_the_hub() -> None:
@@ -259,7 +285,7 @@ def test_pairs_and_their_judge() -> None:
         "spec.data.judge: no dataset is of format pairs, so that there is nothing to judge; leave it out"
     ]
     assert refused(train=[pairs], data=judged(), method={"type": "kto"}) == [
-        "spec.data.train[0].format: method kto cannot learn from pairs; it takes kto"
+        "spec.data.train[0].format: method kto cannot learn from pairs; it takes feedback or kto"
     ]
     assert refused(train=[source()], data=judged()) == [
         "spec.data.judge: no dataset is of format pairs, so that there is nothing to judge; leave it out"
@@ -291,7 +317,8 @@ def test_a_reward_model_in_two_stages() -> None:
         "that it has not learnt from; set fraction or dataset"
     ]
     assert refused(train=[general], data=held, method=two(source(format="preference"), source("b"))) == [
-        "spec.method.rm.domain.train[1].format: method rm cannot learn from messages; it takes pairs or preference",
+        "spec.method.rm.domain.train[1].format: method rm cannot learn from messages; it takes feedback, pairs or "
+        "preference",
         "spec.method.rm.domain.train: more than one dataset has the name a; give each a name of its own",
     ]
     assert refused(train=[general], data=held, method=two(domain | {"weight": 2})) == [

@@ -45,9 +45,9 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
         ["s3://a", "pvc://claim/a.jsonl", "file:///a"],
         ["a", "s3://", "hf://org/name", "finetunejob://bot", "pvc://a b", "s3://a'b"],
     ),
-    r"^(hf|pvc|s3|file)://[A-Za-z0-9._~@%+=,/*?\[\]-]+$": (
+    r"^((hf|pvc|s3|file)://[A-Za-z0-9._~@%+=,/*?\[\]-]+|modelserve://[a-z0-9]([-a-z0-9]*[a-z0-9])?/feedback)$": (
         ["hf://a", "hf://org/name@main", "pvc://claim/**/*.jsonl", "s3://bucket/a[0-9]?.csv", "file:///a"],
-        ["a", "hf://", "http://a", "finetunejob://bot", "pvc://a b", "pvc://a;b", "s3://a'b"],
+        ["a", "hf://", "http://a", "finetunejob://bot", "pvc://a b", "pvc://a;b", "s3://a'b", "modelserve://bot"],
     ),
     r"^(/[A-Za-z0-9_@%+=:,~-][A-Za-z0-9._@%+=:,~-]*)+$": (
         ["/a", "/scratch/zero-1/v1.2", "/_a"],

@@ -5,13 +5,20 @@ from typing import Any
 
 from tests.builders import EVAL_JOB_SPEC, FINE_TUNE_JOB_SPEC, MODEL_SERVE_SPEC, manifest
 from tunesmith_api.base import Kind
-from tunesmith_api.modelserve import ANALYSIS_NEEDS_GATEWAY, ONLY_THE_GATEWAY, SCALING_NEEDS_GATEWAY
+from tunesmith_api.modelserve import (
+    ANALYSIS_NEEDS_GATEWAY,
+    ONLY_THE_GATEWAY,
+    SCALING_NEEDS_GATEWAY,
+    WATCH_NEEDS_GATEWAY,
+    WATCH_NEEDS_REFERENCE,
+)
 from tunesmith_api.rules import RULES, Rule
 from tunesmith_api.serving.engine import ARGS_OF_VLLM, CUSTOM_NEEDED, CUSTOM_OF_CUSTOM
 from tunesmith_api.serving.retrieval import OVERLAP_TOO_LONG
 from tunesmith_api.serving.rollout import BOUND_NEEDED, NO_ANALYSIS_OF_RECREATE, STEPS_OF_CANARY
 from tunesmith_api.serving.scaling import BOUNDS_CROSSED
 from tunesmith_api.serving.traffic import ROUTE_OF_GATEWAY_API
+from tunesmith_api.serving.watch import WATCH_NEEDED
 from tunesmith_api.suites import Suite
 
 Object = dict[str, Any]
@@ -89,6 +96,10 @@ CANARY: Object = {"strategy": "canary", "steps": [{"weight": 10}]}
 
 def _analysed(**analysis: Any) -> Object:
     return {**GATEWAY, "rollout": {"analysis": analysis}}
+
+
+JUDGED: Object = {"watch": {"watcher": {"endpoint": {"url": "http://judge/v1", "model": "wise"}}}}
+REFERENCED: Object = {"watch": {"drift": {"reference": {"uri": "pvc://a/b"}}}}
 
 
 def _adapters(*adapters: Object) -> Object:
@@ -470,5 +481,29 @@ EXAMPLES: tuple[Examples, ...] = (
             {"tools": {"http": [{"name": "a", "description": "a", "url": "http://a"}]}},
             {"traffic": {"sticky": {"by": "user"}}},
         ),
+    ),
+    Examples(
+        "ModelServe",
+        "spec.watch",
+        WATCH_NEEDED,
+        "spec.watch",
+        taken=(GATEWAY | JUDGED, GATEWAY | REFERENCED),
+        refused=(GATEWAY | {"watch": {}},),
+    ),
+    Examples(
+        "ModelServe",
+        "spec",
+        WATCH_NEEDS_GATEWAY,
+        "spec.watch",
+        taken=(GATEWAY | JUDGED,),
+        refused=(JUDGED, REFERENCED),
+    ),
+    Examples(
+        "ModelServe",
+        "spec",
+        WATCH_NEEDS_REFERENCE,
+        "spec.watch",
+        taken=(GATEWAY | REFERENCED, GATEWAY | {"watch": {"drift": {}}, "capture": {"uri": "pvc://a/b"}}),
+        refused=(GATEWAY | {"watch": {"drift": {}}},),
     ),
 )

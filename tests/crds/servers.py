@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 
-from tests.crds.parts import POD_TEMPLATE, RUN, Object
+from tests.crds.parts import ENDPOINT, POD_TEMPLATE, RUN, Object
 
 
 def _template() -> Object:
@@ -91,6 +91,23 @@ _MODEL_SERVE: Object = RUN | {
     "logContents": True,
     "retrieval": _RETRIEVAL,
     "tools": _TOOLS,
+    "watch": {
+        "drift": {
+            "reference": {"uri": "pvc://data/train.jsonl", "format": "messages"},
+            "windowRequests": 200,
+            "method": "mmd",
+            "threshold": 0.5,
+        },
+        "watcher": {
+            "endpoint": ENDPOINT,
+            "goodLabel": "fine",
+            "sample": 0.5,
+            "rubric": "Is it polite?",
+            "minScore": 0.5,
+            "windowAnswers": 20,
+        },
+        "evalJobTemplate": _template(),
+    },
 }
 _SERVED_BY_URI: Object = _MODEL_SERVE | {"model": {"uri": "hf://org/name"}}
 _SERVED_BY_VLLM: Object = _MODEL_SERVE | {
@@ -181,6 +198,14 @@ MODEL_SERVE_STATUS: Object = {
         "reachedAt": _TIME,
         "unreadySince": _TIME,
         "evaluations": [{"name": "bot-v5-s0", "step": 0, "verdict": "Passed", "message": "EvalJob bot-v5-s0: Passed"}],
+    },
+    "watch": {
+        "drift": 0.5,
+        "quality": 0.5,
+        "episode": 2,
+        "since": _TIME,
+        "evaluation": {"name": "bot-w2", "verdict": "Failed", "message": "EvalJob bot-w2 gave the verdict Failed"},
+        "earlier": ["bot-w1"],
     },
     "refused": 4,
     "revisions": [

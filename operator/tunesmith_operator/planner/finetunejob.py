@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from tunesmith_api import conditions as c
 from tunesmith_api import uris
 from tunesmith_api.contract import ProgressDocument, RunCheckpoints, RunIdentity, RunLimits, TrainResult, TrainRun
+from tunesmith_api.data import TrainingData
 from tunesmith_api.finetunejob import CheckpointStatus, FineTuneJobStatus, Phase, PublishedModel
 from tunesmith_api.immutability import altered_fields, fingerprints
 from tunesmith_api.resources import FineTuneJob
@@ -33,6 +34,7 @@ def plan(job: FineTuneJob, observed: Observed, now: datetime) -> Plan[FineTuneJo
     |--------------------------------------------|------------|-------------------------------|
     | a model it needs is a job's, not ready     | Pending    | none                          |
     | its references form a cycle                | Pending    | none                          |
+    | a ModelServe keeps no feedback for it      | Pending    | none                          |
     | an attempt is due                          | Running    | that attempt                  |
     | an attempt runs                            | Running    | left alone                    |
     | a worker of the attempt comes back         | Recovering | left alone                    |
@@ -134,11 +136,14 @@ def _start(job: FineTuneJob, status: FineTuneJobStatus, number: int, observed: O
     method = references.resolve_method(job.spec.method, observed)
     if isinstance(method, Situation):
         return _Outcome(status, "Pending", method)
+    data = references.resolve_data(job.spec.data, observed)
+    if isinstance(data, Situation):
+        return _Outcome(status, "Pending", data)
     seconds = limits.seconds_left(job, status.gpu_hours)
     if seconds == 0 and not (status.checkpoints and status.checkpoints.latest):
         message = f"{_budget(job, status)}, and there is no checkpoint to publish; raise it in a new job"
         return _Outcome(status, "Failed", Situation("failed", c.BUDGET_SPENT, message))
-    workload = _workload(job, base, method, number, seconds, history.nodes_to_avoid(status.attempts))
+    workload = _workload(job, base, method, data, number, seconds, history.nodes_to_avoid(status.attempts))
     records = attempts.started(status.attempts, number, workload.name, limits.gpus_of(job), now)
     changes = {"attempts": history.bounded(records), "started_with": fingerprints(job)}
     situation = Situation("working", c.STARTING, f"attempt {number} is starting")
@@ -179,6 +184,7 @@ def _workload(
     job: FineTuneJob,
     base: PublishedModel,
     method: Method,
+    data: TrainingData,
     number: int,
     seconds: float | None,
     avoided: tuple[str, ...],
@@ -199,7 +205,7 @@ def _workload(
             run=RunIdentity(kind="FineTuneJob", namespace=meta.namespace, name=meta.name, uid=meta.uid, attempt=number),
             model=base.uri,
             task=spec.model.task,
-            data=spec.data,
+            data=data,
             method=method,
             training=spec.training,
             checkpoints=RunCheckpoints(

@@ -24,6 +24,7 @@ from tunesmith_operator.planner.serving import (
     scaling,
     telling,
     traffic,
+    watching,
 )
 from tunesmith_operator.planner.serving.shares import Shares, shares, strategy_of
 from tunesmith_operator.planner.situation import Situation
@@ -86,12 +87,13 @@ def _wanted(serve: ModelServe, observed: Observed) -> RevisionTemplate | Situati
             "transformers, or apply this to a cluster",
         )
     templates = [rollout.eval_job_template, *(each.eval_job_template for each in rollout.steps)]
+    templates.append(serve.spec.watch.eval_job_template if serve.spec.watch else None)
     if any(templates) and len(serve.metadata.name) > evaluation.LONGEST_NAME:
         return Situation(
             "blocked",
             c.SPEC_INVALID,
-            f"the name of a ModelServe whose rollout has evaluations has {evaluation.LONGEST_NAME} characters at most, "
-            "because they are named after it",
+            "the name of a ModelServe whose rollout or watch has evaluations has "
+            f"{evaluation.LONGEST_NAME} characters at most, because they are named after it",
         )
     model = references.resolve(serve.spec.model, observed)
     if isinstance(model, Situation):
@@ -242,14 +244,15 @@ def _settled(
     status = telling.with_shares(serve, status, asked, observed)
     create = _evaluations(serve, status, observed)
     settled = telling.told(serve, status, rolled.situation, wanted, observed, now)
+    watched = watching.watched(serve, settled.status, observed, now)
     return Plan(
-        settled.status,
+        watched.status,
         ensure=tuple(ensure),
         stop=stop,
-        events=settled.events,
+        events=(*settled.events, *watched.events),
         requeue_after=min((each for each in (again, rolled.again) if each is not None), default=None),
-        create=create,
-        retire=retire,
+        create=(*create, *watched.create),
+        retire=(*retire, *watched.retire),
         front=front,
     )
 

@@ -2,6 +2,7 @@
 
 from tunesmith_api import conditions as c
 from tunesmith_api import uris
+from tunesmith_api.data import DatasetSource, TrainingData, ValidationData
 from tunesmith_api.endpoint import KeyedEndpoint
 from tunesmith_api.evaljob import RUN_OF_LABEL, Subject
 from tunesmith_api.finetunejob import PublishedModel
@@ -15,6 +16,7 @@ from tunesmith_operator.planner.situation import Situation, find
 from tunesmith_operator.planner.types import Observed
 
 FINE_TUNE_JOB_SCHEME = "finetunejob"
+MODEL_SERVE_SCHEME = "modelserve"
 
 
 def resolve(reference: ModelReference, observed: Observed) -> PublishedModel | Situation:
@@ -216,6 +218,53 @@ def resolve_method(method: Method, observed: Observed) -> Method | Situation:
     return method.model_copy(update={"distill": method.distill.model_copy(update={"teacher": teacher.uri})})
 
 
+def resolve_data(data: TrainingData, observed: Observed) -> TrainingData | Situation:
+    """Return the data with the feedback of ModelServes resolved to the folders that it is kept in."""
+    folders: dict[str, str] = {}
+    for source in _datasets(data):
+        name = _served_name(source.uri)
+        folder = _captured_by(name, observed) if name else None
+        if isinstance(folder, Situation):
+            return folder
+        if folder is not None:
+            folders[source.uri] = folder
+    if not folders:
+        return data
+    train = tuple(each.model_copy(update={"uri": folders.get(each.uri, each.uri)}) for each in data.train)
+    validation = data.validation
+    if validation and (own := validation.dataset):
+        validation = ValidationData(dataset=own.model_copy(update={"uri": folders.get(own.uri, own.uri)}))
+    return data.model_copy(update={"train": train, "validation": validation})
+
+
+def _datasets(data: TrainingData) -> tuple[DatasetSource, ...]:
+    own = data.validation.dataset if data.validation else None
+    return (*data.train, *((own,) if own else ()))
+
+
+def _served_name(uri: str) -> str | None:
+    """Return NAME of modelserve://NAME/feedback, and None for any other URI."""
+    parts = uris.split(uri)
+    return parts.authority if parts.scheme == MODEL_SERVE_SCHEME else None
+
+
+def _captured_by(name: str, observed: Observed) -> str | Situation:
+    serve = observed.resources.get(Reference(kind="ModelServe", name=name))
+    if not isinstance(serve, ModelServe):
+        return Situation(
+            "working",
+            c.REFERENCE_NOT_FOUND,
+            f"waits for ModelServe {name}, whose feedback it is to learn from and which does not exist; create it",
+        )
+    if serve.spec.capture is None:
+        return Situation(
+            "blocked",
+            c.CAPTURES_NOTHING,
+            f"ModelServe {name} keeps neither answers nor feedback; set its spec.capture, and let people use it",
+        )
+    return serve.spec.capture.uri
+
+
 def _jobs_before(job: FineTuneJob) -> list[str]:
     return [name for uri in models_of(job) if (name := named_job(uri))]
 
@@ -224,7 +273,9 @@ def named_by(resource: Resource) -> tuple[Reference, ...]:
     """Return the resources of the same namespace that a spec names, in the order of the spec."""
     match resource:
         case FineTuneJob():
-            return tuple(dict.fromkeys(Reference(kind="FineTuneJob", name=name) for name in _jobs_before(resource)))
+            served = (_served_name(source.uri) for source in _datasets(resource.spec.data))
+            jobs = (Reference(kind="FineTuneJob", name=name) for name in _jobs_before(resource))
+            return tuple(dict.fromkeys((*jobs, *(Reference(kind="ModelServe", name=name) for name in served if name))))
         case EvalJob(spec=spec) if spec.repeats:
             runs = resource.status.runs
             # Those that go on, and those that are to go.
@@ -242,6 +293,9 @@ def named_by(resource: Resource) -> tuple[Reference, ...]:
             evaluations = rollout.evaluations if rollout else ()
             asked = tuple(Reference(kind="EvalJob", name=each.name) for each in evaluations if each.verdict is None)
             adapters = (each for adapter in spec.adapters for each in _jobs_of(adapter))
+            watch = resource.status.watch.evaluation if resource.status.watch else None
+            if watch and watch.verdict is None:
+                asked = (*asked, Reference(kind="EvalJob", name=watch.name))
             return (*_jobs_of(spec.model), *adapters, *gates, *asked)
 
 

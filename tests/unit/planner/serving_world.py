@@ -10,6 +10,7 @@ from tunesmith_api.evaljob import EvalJobStatus, Verdict
 from tunesmith_api.meta import Condition
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import EvalJob, ModelServe, Resource, reference
+from tunesmith_api.serving.watch import WatchReport
 from tunesmith_api.traffic import GatewayReport, RevisionTraffic, Routes
 from tunesmith_operator.planner import Observed, ObservedWorkload, Plan, plan
 
@@ -42,6 +43,8 @@ class ServingWorld:
     # What the gateways go by; and what they have seen of revisions.
     routes: Routes | None = None
     traffic: dict[int, RevisionTraffic] = field(default_factory=dict)
+    # What each gateway has watched.
+    watched: tuple[WatchReport, ...] = ()
     hindered: set[int] = field(default_factory=set)
     lagging: bool = False
     front: str | None = None
@@ -61,7 +64,8 @@ class ServingWorld:
             seen = [self.traffic[number] for number in sorted(self.traffic)]
             generation = self.routes.generation if self.routes else 0
             report = GatewayReport(generation=generation, revisions=tuple(seen))
-            said = (report,) if each.ready else ()
+            watched = tuple(report.model_copy(update={"watch": watch}) for watch in self.watched)
+            said = (watched or (report,)) if each.ready else ()
             return ObservedWorkload(
                 each.name, "Running", ready=each.ready > 0, ready_replicas=each.ready, gateways=said
             )

@@ -14,6 +14,7 @@ from tests.s3 import BUSY, DENIED, Answer, S3Server
 from tunesmith_api.data import DatasetSource
 from tunesmith_runtime import storage
 from tunesmith_runtime.data.encoded import EncodedRows
+from tunesmith_runtime.data.feedback import Feedback
 from tunesmith_runtime.data.reading import open_rows
 from tunesmith_runtime.errors import DataError, ModelError, NotWritableError, RunError, StorageFullError
 from tunesmith_runtime.storage.objects import StorageUnavailableError
@@ -47,6 +48,23 @@ def scratch_files() -> list[Path]:
 
 
 class TestData:
+    def test_feedback_in_a_bucket_is_that_of_the_first_attempt(self, s3: S3Server) -> None:
+        talk = {"messages": [{"role": "user", "content": "Open?"}, {"role": "assistant", "content": "No."}]}
+
+        def say(number: int) -> None:
+            said = {"requestId": f"r{number}", "rating": 1}
+            s3.write({f"traffic/exchanges/today/{number}.jsonl": json.dumps({"id": f"r{number}", **talk})})
+            s3.write({f"traffic/feedback/today/{number}.jsonl": json.dumps(said)})
+
+        source = DatasetSource(uri="s3://workshop/traffic", format="feedback")
+        feedback = Feedback("sft", "s3://workshop/checkpoints")
+        say(1)
+        first = len(list(feedback.records(source, "said")))
+        say(2)
+        again = feedback.records(source, "said")
+        gc.collect()
+        assert (first, len(list(again)), len(list(Feedback().records(source, "said")))) == (1, 1, 2)
+
     def test_a_file_in_a_bucket_reads_like_a_file_on_disk(self, s3: S3Server, tmp_path: Path) -> None:
         s3.write({"data/train.jsonl": ROW * 3})
         (tmp_path / "train.jsonl").write_text(ROW * 3)

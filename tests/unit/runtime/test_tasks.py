@@ -73,7 +73,7 @@ def test_a_fine_tuned_classifier_can_learn_other_classes() -> None:
             "dpo",
             None,
             r"^spec\.data: format textClassification trains a classifier, but spec\.method\.type is dpo, which learns "
-            r"from preference data; use one of pairs, preference$",
+            r"from preference data; use one of feedback, pairs, preference$",
         ),
         (LLAMA, {"messages"}, "rm", None, "format messages holds texts or answers, but spec.method.type is rm"),
         (

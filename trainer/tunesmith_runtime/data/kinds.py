@@ -9,6 +9,7 @@ from tunesmith_runtime.data.records import (
     Completion,
     Conversation,
     LabelledText,
+    Opinion,
     Pair,
     PlainText,
     Preference,
@@ -28,6 +29,7 @@ _WORDS: dict[type[Record], str] = {
     Preference: "pairs of a better and a worse answer",
     Pair: "pairs of answers that nobody has judged",
     Rated: "answers that are wanted or not",
+    Opinion: "answers with feedback",
     LabelledText: "texts with a label",
     TaggedTokens: "words with tags",
 }

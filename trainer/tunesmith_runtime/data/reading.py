@@ -43,8 +43,12 @@ def open_rows(source: DatasetSource) -> Rows:
         return open_hub(source)
     if source.split is not None:
         raise DataError(f"{source.uri}: split is for hf:// only, and here it is {source.split}; leave it out")
-    files = storage.data_files(source.uri, is_data)
-    return FileRows(source.uri, _digest(files), files)
+    return rows_of_files(source.uri, storage.data_files(source.uri, is_data))
+
+
+def rows_of_files(uri: str, files: FileSet) -> "FileRows":
+    """Return the rows of files, which sentences call `uri`. Raises DataError when one cannot be read."""
+    return FileRows(uri, _digest(files), files)
 
 
 @dataclass(frozen=True)

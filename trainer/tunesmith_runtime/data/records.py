@@ -91,6 +91,18 @@ class Rated:
 
 
 @dataclass(frozen=True)
+class Opinion:
+    """What people think of an answer, from -1 to 1, and what it should have been, if somebody has said so.
+
+    None stands for an answer that is empty; one of the two is there.
+    """
+
+    answer: Answerable | None
+    rating: float
+    corrected: Answerable | None
+
+
+@dataclass(frozen=True)
 class LabelledText:
     """A text, or a pair of them, and its class, its classes, or a number to predict."""
 
@@ -107,7 +119,7 @@ class TaggedTokens:
     tags: tuple[str, ...]
 
 
-Record = Answerable | PlainText | Question | Preference | Pair | Rated | LabelledText | TaggedTokens
+Record = Answerable | PlainText | Question | Preference | Pair | Rated | Opinion | LabelledText | TaggedTokens
 
 
 def references(record: Answerable) -> tuple[str, ...]:

@@ -115,6 +115,12 @@ def open_records(source: DatasetSource) -> RecordStream:
     Raises DataError when the dataset is not there or `columns` names a column that its format does not have, and
     another RunError when where it lies does not answer.
     """
+    check_columns(source)
+    return RecordStream(open_rows(source), source.format, source.columns)
+
+
+def check_columns(source: DatasetSource) -> None:
+    """Raise DataError when `columns` names a column that the format does not have."""
     known = FORMATS[source.format].columns
     unknown = sorted(source.columns.keys() - set(known))
     if unknown:
@@ -122,7 +128,6 @@ def open_records(source: DatasetSource) -> RecordStream:
             f"{source.uri}: columns names {listed(tuple(unknown))}, and format {source.format} has {listed(known)}; "
             "write the format's column first, then the dataset's"
         )
-    return RecordStream(open_rows(source), source.format, source.columns)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ _TEACHES: dict[str, str] = {
     "preference": "compares answers",
     "pairs": "compares answers",
     "kto": "rates answers",
+    "feedback": "holds what people said of answers",
 }
 
 
@@ -86,6 +87,7 @@ def infer_task(
     | textClassification            | sequence-classification | sequence-classification | sequence-classification |
     | tokenClassification           | token-classification    | token-classification    | token-classification    |
     | preference, pairs, kto        | causal-lm               | -                       | -                       |
+    | feedback                      | causal-lm               | -                       | -                       |
 
     Encoders learn from text by method pt alone. A reward model (method rm) is of task causal-lm here: it is a decoder
     that gets a head of one output. What is `asked` for need not be the usual task of the kind; the architecture must

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tunesmith_api.contract import TrainResult, TrainRun
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_runtime import storage
+from tunesmith_runtime.data.feedback import Feedback
 from tunesmith_runtime.data.judging import Judging
 from tunesmith_runtime.data.sources import read_training_data
 from tunesmith_runtime.models.lineage import ADAPTER, LINEAGE, describe_model, model_digest
@@ -39,7 +40,8 @@ def _run(config: TrainRun, reporter: ProgressReporter, watch: HangWatch, began: 
     storage.ensure_writable(config.checkpoints.uri)
     base = storage.model_path(config.model)
     judging = Judging(config.data.judge, config.checkpoints.uri, reporter) if config.data.judge else None
-    records, of_domain = read_training_data(config.data, judging), read_domain(config, judging)
+    feedback = Feedback(config.method.type, config.checkpoints.uri)
+    records, of_domain = read_training_data(config.data, judging, feedback), read_domain(config, judging)
     suites = read_suites(config)
     environment.prepare(config)
 

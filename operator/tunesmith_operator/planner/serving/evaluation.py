@@ -3,7 +3,7 @@
 from typing import Any
 
 from tunesmith_api import conditions as c
-from tunesmith_api.evaljob import EvalJobSpec
+from tunesmith_api.evaljob import EvalJobSpec, Verdict
 from tunesmith_api.meta import ObjectMeta, Reference
 from tunesmith_api.resources import EvalJob, ModelServe
 from tunesmith_api.serving.revision import RolloutEvaluation, RolloutStatus
@@ -41,17 +41,23 @@ def heard(rollout: RolloutStatus, observed: Observed) -> RolloutStatus:
 
 
 def _heard(evaluation: RolloutEvaluation, observed: Observed) -> RolloutEvaluation:
-    job = observed.resources.get(Reference(kind="EvalJob", name=evaluation.name))
-    if evaluation.verdict is not None or not isinstance(job, EvalJob) or phase_of(job.status) is None:
-        return evaluation
+    found = verdict_of(evaluation.name, observed) if evaluation.verdict is None else None
+    return evaluation.model_copy(update={"verdict": found[0], "message": found[1]}) if found else evaluation
+
+
+def verdict_of(name: str, observed: Observed) -> tuple[Verdict, str] | None:
+    """Return the verdict of an EvalJob and a sentence about it, None before it has ended."""
+    job = observed.resources.get(Reference(kind="EvalJob", name=name))
+    if not isinstance(job, EvalJob) or phase_of(job.status) is None:
+        return None
     status = job.status
     if status.verdict is None:
         failed = find(status.conditions, c.FAILED)
-        message = f"EvalJob {evaluation.name} has failed: {failed.message if failed else 'see its conditions'}"
-        return evaluation.model_copy(update={"verdict": "Inconclusive", "message": message[:1024]})
+        message = f"EvalJob {name} has failed: {failed.message if failed else 'see its conditions'}"
+        return "Inconclusive", message[:1024]
     missed = "; ".join([*(each.message for each in status.gates if not each.passed), *status.problems])
-    message = f"EvalJob {evaluation.name} gave the verdict {status.verdict}" + (f": {missed}" if missed else "")
-    return evaluation.model_copy(update={"verdict": status.verdict, "message": message[:1024]})
+    message = f"EvalJob {name} gave the verdict {status.verdict}" + (f": {missed}" if missed else "")
+    return status.verdict, message[:1024]
 
 
 def refusal(rollout: RolloutStatus, max_inconclusive: int) -> Situation | None:
@@ -86,10 +92,14 @@ def missing(
     name = underway(rollout)
     if name is None or Reference(kind="EvalJob", name=name) in observed.resources:
         return ()
-    ours, theirs = urls
+    return (made(serve, name, template, *urls),)
+
+
+def made(serve: ModelServe, name: str, template: EvalJobTemplate, ours: str, theirs: str | None) -> EvalJob:
+    """Return the EvalJob of the revision at `ours`, compared with the one at `theirs` where there is one."""
     spec = template.evaluation(_endpoint(serve, ours), _endpoint(serve, theirs) if theirs else None)
     report = spec.report.model_copy(update={"uri": join(spec.report.uri, name)})
-    return (_job(serve, name, spec.model_copy(update={"report": report})),)
+    return _job(serve, name, spec.model_copy(update={"report": report}))
 
 
 def _endpoint(serve: ModelServe, url: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from tunesmith_api.endpoint import SecretKey
 from tunesmith_api.resources import ModelServe
 from tunesmith_api.serving import sticky
 from tunesmith_api.serving.revision import Revision
+from tunesmith_api.serving.watch import WatchPolicy
 from tunesmith_api.traffic import GatewayPolicy, GatewayReport, Routes, Upstream
 from tunesmith_operator.planner.serving.shares import Shares
 from tunesmith_operator.planner.types import Front, Observed, ObservedWorkload, Workload
@@ -65,7 +66,9 @@ def routes(
     if canary is not None and weight:
         upstreams.append(_upstream(serve, canary, weight, observed))
     shared = sticky.Traffic(sticky=serve.spec.traffic.sticky)
-    wanted = Routes(**policy, traffic=shared, gateways=serve.spec.traffic.replicas, upstreams=tuple(upstreams))
+    watch = serve.spec.watch and WatchPolicy(drift=serve.spec.watch.drift, watcher=serve.spec.watch.watcher)
+    replicas = serve.spec.traffic.replicas
+    wanted = Routes(**policy, traffic=shared, gateways=replicas, upstreams=tuple(upstreams), watch=watch)
     text = wanted.model_dump_json(exclude={"generation"})
     # The same routes have the same number, whoever counts.
     return wanted.model_copy(update={"generation": 1 + int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)})
@@ -94,13 +97,15 @@ def gateway(serve: ModelServe, wanted: Routes, observed: Observed) -> Workload:
     """Return the gateway."""
     traffic, meta = serve.spec.traffic, serve.metadata
     port = serve.spec.port if observed.address is None else GATEWAY_PORT
+    drift = wanted.watch.drift if wanted.watch else None
+    reads = wanted.capture or wanted.retrieval or (drift and drift.reference)
     return Workload(
         name=gateway_name(serve),
         namespace=meta.namespace,
         resources=traffic.resources,
         replicas=traffic.replicas,
         pod_template=traffic.pod_template,
-        secrets=tuple(each.name for each in serve.spec.secret_refs) if wanted.capture or wanted.retrieval else (),
+        secrets=tuple(each.name for each in serve.spec.secret_refs) if reads else (),
         keys=_keys(wanted),
         config=GatewayRun(run=identity(serve, 1), port=port, grace_seconds=GRACE_SECONDS),
         routes=wanted,
@@ -108,9 +113,11 @@ def gateway(serve: ModelServe, wanted: Routes, observed: Observed) -> Workload:
 
 
 def _keys(wanted: Routes) -> tuple[SecretKey, ...]:
-    """Return the keys of what the gateway asks itself: the endpoint of embeddings, and tools."""
+    """Return the keys of what the gateway asks itself: the endpoint of embeddings, tools, and who grades answers."""
     embeddings = wanted.retrieval.embeddings if wanted.retrieval else None
+    watcher = wanted.watch.watcher if wanted.watch else None
     named = [embeddings.api_key_secret_ref] if embeddings else []
+    named += [watcher.endpoint.api_key_secret_ref] if watcher else []
     named += [each.headers_secret_ref for each in (wanted.tools.http if wanted.tools else ())]
     return tuple(dict.fromkeys(each for each in named if each))
 

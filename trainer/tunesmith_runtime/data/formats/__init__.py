@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith_api.data import DataFormat
-from tunesmith_runtime.data.formats import instructions, labels, pairs, preferences, questions
+from tunesmith_runtime.data.formats import feedback, instructions, labels, pairs, preferences, questions
 from tunesmith_runtime.data.formats.fields import BadRecordError, Fields, from_json, listed
 from tunesmith_runtime.data.records import Record
 from tunesmith_runtime.data.rows import Row
@@ -67,6 +67,13 @@ FORMATS: dict[DataFormat, Format] = {
         from_text={"responses": from_json},
     ),
     "kto": Format(preferences.kto, ("prompt", "completion", "label"), from_text={"label": preferences.truth}),
+    "feedback": Format(
+        feedback.feedback,
+        ("messages", "rating"),
+        ("correction",),
+        otherwise=("prompt", "completion", "rating"),
+        from_text={"messages": from_json, "rating": feedback.rating},
+    ),
     "textClassification": Format(
         labels.text_classification, ("text", "label"), ("text_pair",), from_text={"label": labels.number}
     ),

@@ -12,6 +12,7 @@ from tunesmith_runtime.data.records import (
     Completion,
     Conversation,
     LabelledText,
+    Opinion,
     Pair,
     PlainText,
     Preference,
@@ -47,6 +48,10 @@ def _redacted(record: Record) -> Record:
             return Pair(_answerable(record.first), _answerable(record.second))
         case Rated():
             return replace(record, answer=_answerable(record.answer))
+        case Opinion(answer, _, corrected):
+            return replace(
+                record, answer=answer and _answerable(answer), corrected=corrected and _answerable(corrected)
+            )
         case LabelledText():
             pair = None if record.text_pair is None else _text(record.text_pair)
             return replace(record, text=_text(record.text), text_pair=pair)

@@ -7,6 +7,7 @@ from tunesmith_runtime.data.records import (
     Completion,
     Conversation,
     LabelledText,
+    Opinion,
     Pair,
     PlainText,
     Preference,
@@ -40,6 +41,9 @@ def texts(record: Record, *, system: bool = True) -> tuple[str, ...]:
             return first + second[shared:]
         case Rated():
             return texts(record.answer, system=system)
+        case Opinion():
+            found = (each for each in (record.answer, record.corrected) if each is not None)
+            return tuple(text for each in found for text in texts(each, system=system))
         case LabelledText():
             return (record.text,) if record.text_pair is None else (record.text, record.text_pair)
         case TaggedTokens():
@@ -57,7 +61,7 @@ def telling(record: Record) -> str | None:
             return f"{_answer(one)}\n{_answer(other)}"
         case Question():
             return record.question
-        case PlainText() | LabelledText() | TaggedTokens():
+        case PlainText() | LabelledText() | TaggedTokens() | Opinion():
             return None
 
 

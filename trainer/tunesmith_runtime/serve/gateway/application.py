@@ -105,6 +105,7 @@ class Gateway:
             metrics.tokens.labels(revision, "prompt").inc(exchange.prompt_tokens)
             metrics.tokens.labels(revision, "completion").inc(exchange.completion_tokens)
             self._parts.records.exchange(exchange, self._parts.router.routes)
+            self._parts.watching.exchange(exchange)
         if not quiet:
             self._parts.log("request", **exchange.log_fields())
 

@@ -144,8 +144,9 @@ def _write_file(records: Sequence[Record], path: Path, form: CaptureFormat) -> N
     import pyarrow as pa
     from pyarrow import parquet
 
-    # Columns have one type each: what has none of its own becomes JSON.
-    parquet.write_table(pa.Table.from_pylist([_flat(record) for record in records]), path)
+    # Columns have one type each: what has none of its own becomes JSON. A table has the columns of its first row.
+    columns = dict.fromkeys(name for record in records for name in record)
+    parquet.write_table(pa.Table.from_pylist([{**dict.fromkeys(columns), **_flat(record)} for record in records]), path)
 
 
 def _flat(record: Record) -> Record:

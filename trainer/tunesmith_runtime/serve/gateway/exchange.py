@@ -27,9 +27,10 @@ class Exchange:
     # The code of the gateway's own error, if it refused the request or had to break the answer off.
     code: str | None = None
     first_byte_seconds: float | None = None
-    # Of a request that goes to a revision; `sampled`: it is to be kept.
+    # Of a request that goes to a revision; `sampled`: it is to be kept; `graded`: its answer is to be graded.
     body: bytes = b""
     sampled: bool = False
+    graded: bool = False
     tally: Tally | None = None
 
     @property

@@ -55,7 +55,9 @@ class Generating:
             with meter.admit(allowed, needed, exact=answer_tokens is not None) as admission:
                 client.headers |= admission.headers()
                 exchange.sampled = parts.records.wants(routes.capture)
-                exchange.tally = Tally(len(body), keep=exchange.sampled or routes.log_contents)
+                exchange.graded = parts.watching.grades()
+                keep = exchange.sampled or exchange.graded or routes.log_contents
+                exchange.tally = Tally(len(body), keep=keep)
                 span = parts.tracing.begin(request)
                 try:
                     async with client.watched():

@@ -57,6 +57,17 @@ class Metrics:
         self.tool_calls = counter(
             "tool_calls_total", "Calls of tools that the gateway has run: answered or failed.", "tool", "outcome"
         )
+        self.unwatched = counter("unwatched_total", "Exchanges that were too many or too long to be watched.")
+        self.drift = Gauge(
+            "tunesmith_gateway_drift",
+            "How far the last window of requests is from the reference, by watch.drift.method.",
+            registry=self._registry,
+        )
+        self.score = Gauge(
+            "tunesmith_gateway_answer_score",
+            "Mean score, from 0 to 1, of the last answers that were graded.",
+            registry=self._registry,
+        )
         self._revisions: set[str] = set()
 
     def go_by(self, routes: Routes) -> None:

@@ -19,6 +19,7 @@ from tunesmith_runtime.serve.gateway.shadowing import Shadows
 from tunesmith_runtime.serve.gateway.tooling import Tooling
 from tunesmith_runtime.serve.gateway.tracing import Tracing
 from tunesmith_runtime.serve.gateway.traffic import Traffic
+from tunesmith_runtime.serve.gateway.watching import Watching
 
 # Bytes of requests' bodies that are held at once, by all requests together.
 MOST_BODY_BYTES = 256 * 2**20
@@ -40,6 +41,7 @@ class Parts:
     records: Records
     retriever: Retriever
     tooling: Tooling
+    watching: Watching
     limiter: Limiter = field(default_factory=Limiter)
     room: BodyRoom = field(default_factory=lambda: BodyRoom(MOST_BODY_BYTES))
     log: Say = say

@@ -20,7 +20,7 @@ from tunesmith_api.contract import (
     GatewayRun,
 )
 from tunesmith_api.serving.access import KEYS_FILE
-from tunesmith_api.traffic import Routes
+from tunesmith_api.traffic import GatewayReport, Routes
 from tunesmith_runtime import process
 from tunesmith_runtime.errors import ConfigError, PortTakenError
 from tunesmith_runtime.progress import ProgressReporter
@@ -41,6 +41,7 @@ from tunesmith_runtime.serve.gateway.routing import Router
 from tunesmith_runtime.serve.gateway.shadowing import Shadows
 from tunesmith_runtime.serve.gateway.tooling import Tooling
 from tunesmith_runtime.serve.gateway.traffic import Traffic
+from tunesmith_runtime.serve.gateway.watching import Watching
 
 # Of the grace, what is left for the rest after the last answer: records are written, the report is sent.
 _CLOSING_SECONDS = 3.0
@@ -149,11 +150,17 @@ async def assembled(
     def changed(routes: Routes) -> None:
         traffic.go_by(routes)
         metrics.go_by(routes)
+        watching.go_by(routes)
         retriever.go_by(routes)
         reports.urge()
 
     router = Router(changed, lambda: reports.urge())
-    reports = Reports(reporter, lambda: traffic.report(router), hurry)
+    watching = Watching(config.run.name, metrics)
+
+    def report() -> GatewayReport:
+        return traffic.report(router).model_copy(update={"watch": watching.report})
+
+    reports = Reports(reporter, report, hurry)
     records, retriever = Records(metrics), Retriever(config.run.name)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(open_session())
@@ -165,11 +172,22 @@ async def assembled(
         stack.callback(traces.close)
         # A part that fails ends the gateway: the process is started again, and nothing goes on by halves.
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        own = (reports.follow(), records.follow(), retriever.follow())
+        own = (reports.follow(), records.follow(), watching.follow(), retriever.follow())
         followers = [group.create_task(each) for each in (*_sources(router, keys), *own)]
         try:
             yield Parts(
-                config.run.name, router, traffic, forwarder, shadows, keys, metrics, traces, records, retriever, tooling
+                model=config.run.name,
+                router=router,
+                traffic=traffic,
+                forwarder=forwarder,
+                shadows=shadows,
+                keys=keys,
+                metrics=metrics,
+                tracing=traces,
+                records=records,
+                watching=watching,
+                retriever=retriever,
+                tooling=tooling,
             )
             await reports.write()
         finally:
