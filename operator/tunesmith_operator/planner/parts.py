@@ -79,7 +79,8 @@ def _is_apart(spec: EvalJobSpec, suite: EvalSuite) -> bool:
 
 def measured(status: EvalJobStatus) -> tuple[str, ...]:
     """Return the names of the suites whose parts have been measured."""
-    return tuple(each.suite for each in status.parts if each.attempts and each.attempts[-1].reason == c.COMPLETED)
+    last = {each.suite: each.attempts[-1] for each in status.parts if each.attempts}
+    return tuple(suite for suite, each in last.items() if each.ended_at and each.reason == c.COMPLETED)
 
 
 def follow(job: EvalJob, observed: Observed, prefix: str, ending: Ending | None, now: datetime) -> Parts:
