@@ -12,6 +12,7 @@ from typing import Any
 
 from tunesmith_api.serving.retrieval import Retrieval
 from tunesmith_api.traffic import Routes, Upstream
+from tunesmith_runtime.serve.gateway.beside import ended
 from tunesmith_runtime.serve.gateway.grounding import Passage
 from tunesmith_runtime.serve.gateway.logs import Say, say
 
@@ -145,4 +146,4 @@ class Retriever:
                 await process.wait()
         except TimeoutError:
             process.kill()
-            await process.wait()
+        await ended(process)

@@ -11,6 +11,7 @@ from typing import Any
 from tunesmith_api.serving.capture import Capture
 from tunesmith_api.serving.watch import WatchPolicy, WatchReport
 from tunesmith_api.traffic import Routes
+from tunesmith_runtime.serve.gateway.beside import ended
 from tunesmith_runtime.serve.gateway.exchange import Exchange
 from tunesmith_runtime.serve.gateway.logs import Say, say
 from tunesmith_runtime.serve.gateway.metrics import Metrics
@@ -142,7 +143,7 @@ class Watching:
             await asyncio.gather(*parts, return_exceptions=True)
             if process.returncode is None:
                 process.kill()
-            await process.wait()
+            await ended(process)
 
     async def _until_changed(self) -> None:
         await self._changed.wait()

@@ -15,6 +15,7 @@ from typing import IO, Any
 from tunesmith_api.serving.capture import Capture
 from tunesmith_runtime.errors import RunError
 from tunesmith_runtime.serve.gateway import captured
+from tunesmith_runtime.serve.gateway.beside import ended
 from tunesmith_runtime.serve.gateway.captured import Captured, RecordKind
 
 # The process gives way to the gateway.
@@ -61,6 +62,8 @@ class Writer:
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
             return self._process
+        if self._process is not None:
+            await ended(self._process)
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
@@ -70,7 +73,7 @@ class Writer:
         if self._process is not None:
             assert self._process.stdin is not None  # noqa: S101
             self._process.stdin.close()
-            await self._process.wait()
+            await ended(self._process)
 
 
 def _line(value: Any) -> bytes:
