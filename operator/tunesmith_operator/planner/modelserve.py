@@ -150,7 +150,9 @@ def _followed(
             break
         status = status.model_copy(update={"rollout": went.rollout})
     assert status.rollout is not None  # noqa: S101 - it would have been returned
-    return _Rollout(status, situation, course.look_again(serve, status.rollout, now))
+    # A first revision has no deadline: there is nothing to go back to.
+    again = course.look_again(serve, status.rollout, now) if revisions.serving(status) else None
+    return _Rollout(status, situation, again)
 
 
 def _view(
