@@ -134,7 +134,7 @@ def _followed(
     serve: ModelServe, status: ModelServeStatus, told: commands.Commands, observed: Observed, now: datetime
 ) -> _Rollout:
     """Follow the rollout as far as it goes now."""
-    situation = None
+    situation, view = None, None
     for _ in range(_MOST_STAGES):
         rollout, revision = status.rollout, revisions.rolling_out(status)
         if rollout is None or revision is None:
@@ -150,9 +150,9 @@ def _followed(
             break
         status = status.model_copy(update={"rollout": went.rollout})
     assert status.rollout is not None  # noqa: S101 - it would have been returned
-    # A first revision has no deadline: there is nothing to go back to.
-    again = course.look_again(serve, status.rollout, now) if revisions.serving(status) else None
-    return _Rollout(status, situation, again)
+    # A first revision has no deadline: there is nothing to go back to. While no pod of it answers, only they move it.
+    waits_for_pods = view is not None and view.first and view.ready == 0
+    return _Rollout(status, situation, None if waits_for_pods else course.look_again(serve, status.rollout, now))
 
 
 def _view(

@@ -43,6 +43,18 @@ def test_the_first_revision_serves_as_soon_as_one_of_its_pods_answers() -> None:
     assert (world.status.stable.ready_replicas, world.status.canary) == (4, None)
 
 
+def test_a_first_revision_is_looked_at_again_only_while_its_pods_wait_for_a_gateway() -> None:
+    world = ServingWorld(model_serve(model=OLD, traffic={"provider": "gateway"}))
+    world.hindered, world.lagging = {1}, True
+    world.settle()
+    assert world.decide().requeue_after is None, "nothing but its pods can change that"
+
+    world.hindered = set()
+    world.settle()
+    assert world.told().message == "revision 1 takes over: 1 of 1 pods answer"
+    assert world.decide().requeue_after is not None
+
+
 def test_a_canary_goes_from_step_to_step_and_takes_over() -> None:
     world = serving(CANARY)
     world.change(model=NEW)
