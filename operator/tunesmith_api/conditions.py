@@ -15,6 +15,8 @@ DEGRADED = "Degraded"
 DRIFTED = "Drifted"
 # The answers that were graded are worse than watch.watcher.minScore (ModelServe with watch.watcher).
 QUALITY_LOW = "QualityLow"
+# All pods of the revision that serves have its adapters (ModelServe with adapters).
+ADAPTERS_LOADED = "AdaptersLoaded"
 # Work is under way, or the resource waits for another one; the reason says which (kstatus).
 RECONCILING = "Reconciling"
 # Nothing will change until a person changes something; the message says what (kstatus).
@@ -29,6 +31,12 @@ QUEUED = "Queued"
 
 # Reasons
 
+# All pods have loaded all adapters.
+ALL_LOADED = "AllLoaded"
+# Pods are loading adapters.
+LOADING = "Loading"
+# An adapter cannot be loaded beside the model; the message says why. The others are served.
+ADAPTER_REFUSED = "AdapterRefused"
 # The next attempt is being started.
 STARTING = "Starting"
 # The attempt's process or pods run.

@@ -35,8 +35,9 @@ RATING_PORT = 8080
 RATING_URL_VARIABLE = "TUNESMITH_RATING_URL"
 # A file that a server makes once it has answered a completion, for a pod's readiness probe.
 READY_VARIABLE = "TUNESMITH_READY"
-# The token that adapters are loaded and unloaded with while a server runs; unset, nobody may.
-ADMIN_TOKEN_VARIABLE = "TUNESMITH_ADMIN_TOKEN"  # noqa: S105 - the variable's name
+# Of a server that loads and unloads adapters while it runs: the file with its `AdapterSet`, read again when it changes.
+ADAPTERS_VARIABLE = "TUNESMITH_ADAPTERS"
+ADAPTERS_KEY = "adapters.json"
 # A folder that keeps models of hf:// and s3://, for all pods that have it: downloaded once, and checked.
 MODEL_CACHE_VARIABLE = "TUNESMITH_MODEL_CACHE"
 # A folder in which fetching leaves links for servers that are not ours: `model`, and `adapters/NAME` for each adapter.
@@ -171,8 +172,33 @@ class ServedAdapter(ApiModel):
     uri: ModelUri
 
 
+class AdapterSet(ApiModel):
+    """The adapters that a running server should have. It takes up a new set without a restart."""
+
+    version: Literal[1] = 1
+    # Stands for what it says: another set has another. A server tells which one it goes by.
+    generation: int = Field(ge=1)
+    adapters: tuple[ServedAdapter, ...] = ()
+
+
+class RefusedAdapter(StatusModel):
+    """An adapter that a server cannot load."""
+
+    name: str = Field(max_length=63)
+    message: str = Field(max_length=1024)
+
+
+class AdapterReport(StatusModel):
+    """What one server says of its adapters."""
+
+    # Of the set that it goes by.
+    generation: int = Field(default=0, ge=0)
+    loaded: tuple[str, ...] = Field(default=(), max_length=64)
+    refused: tuple[RefusedAdapter, ...] = Field(default=(), max_length=64)
+
+
 class ServeRun(ApiModel):
-    """A serving process."""
+    """A serving process. With an `AdapterSet`, `adapters` are those without which it does not serve."""
 
     version: Literal[1] = CONTRACT_VERSION
     type: Literal["serve"] = "serve"
@@ -280,5 +306,6 @@ class ProgressDocument(StatusModel):
     rating: RatingProgress | None = None
     url: str | None = None
     gateway: GatewayReport | None = None
+    adapters: AdapterReport | None = None
     failure: RunFailure | None = None
     result: Annotated[TrainResult | EvaluateResult | PartResult, Field(discriminator="type")] | None = None

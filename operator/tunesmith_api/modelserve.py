@@ -11,7 +11,7 @@ from tunesmith_api.podtemplate import PodTemplate
 from tunesmith_api.references import ModelReference
 from tunesmith_api.serving.engine import Engine, ModelCache
 from tunesmith_api.serving.prompt import Prompt
-from tunesmith_api.serving.revision import Revision, RevisionShare, RolloutStatus
+from tunesmith_api.serving.revision import AdapterStatus, Revision, RevisionShare, RolloutStatus
 from tunesmith_api.serving.rollout import EvalJobTemplate, Rollout
 from tunesmith_api.serving.scaling import Scaling, ScalingStatus
 from tunesmith_api.serving.traffic import Traffic
@@ -164,6 +164,12 @@ class ModelServeStatus(StatusModel):
     serving: PublishedModel | None = Field(default=None, description="The model of the revision that serves.")
     stable: RevisionShare | None = Field(default=None, description="The revision that serves.")
     canary: RevisionShare | None = Field(default=None, description="The revision that is rolled out beside it.")
+    adapters: tuple[AdapterStatus, ...] = Field(
+        default=(),
+        max_length=64,
+        description="The adapters of the revision that serves.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
     replicas: int = Field(default=0, ge=0, description="Pods that answer, for the scale subresource.")
     http_route: str | None = Field(default=None, max_length=253, description="The HTTPRoute that was made.")
     selector: str | None = Field(default=None, max_length=512, description="Labels of the pods, for the same.")
@@ -185,6 +191,7 @@ class ModelServeStatus(StatusModel):
     conditions: tuple[Condition, ...] = Field(
         default=(),
         max_length=16,
-        description="Ready, Reconciling, Stalled, Degraded; with spec.watch, Drifted and QualityLow.",
+        description="Ready, Reconciling, Stalled, Degraded; with spec.watch, Drifted and QualityLow; with adapters, "
+        "AdaptersLoaded.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -69,7 +69,18 @@ class Revision(StatusModel):
         description="The EvalJobs of its rollout, once that is over.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
-    template: RevisionTemplate = Field(description="What it is made of.")
+    template: RevisionTemplate = Field(description="What it was made of.")
+    adapters: tuple[ServedAdapter, ...] | None = Field(
+        default=None,
+        max_length=64,
+        description="Its adapters, where some have come or gone since: the engine loads and unloads them as it runs.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+
+    @property
+    def now(self) -> RevisionTemplate:
+        """What it is made of by now."""
+        return self.template if self.adapters is None else self.template.model_copy(update={"adapters": self.adapters})
 
 
 class RevisionShare(StatusModel):
@@ -80,6 +91,14 @@ class RevisionShare(StatusModel):
     actual_weight: float = Field(ge=0, le=100, description="Percent of the requests, or of the pods, that it has.")
     replicas: int = Field(default=0, ge=0, description="Pods that it should have.")
     ready_replicas: int = Field(default=0, ge=0, description="Pods that answer.")
+
+
+class AdapterStatus(StatusModel):
+    """An adapter of the revision that serves."""
+
+    name: str = Field(max_length=63, description="What clients name as their model.")
+    ready_replicas: int = Field(default=0, ge=0, description="Pods that have loaded it.")
+    message: str | None = Field(default=None, max_length=1024, description="Why it cannot be loaded.")
 
 
 class RolloutStatus(StatusModel):

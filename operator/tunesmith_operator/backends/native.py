@@ -1,9 +1,20 @@
 """The native backend: a workload becomes a Job, a Job with a StatefulSet, or a Deployment, and what those need."""
 
-from tunesmith_api.contract import RATING_PORT, ROUTES_KEY, EvaluateRun, GatewayRun, ServeRun, TrainRun
+from tunesmith_api.contract import (
+    ADAPTERS_KEY,
+    RATING_PORT,
+    ROUTES_KEY,
+    AdapterSet,
+    EvaluateRun,
+    GatewayRun,
+    ServeRun,
+    TrainRun,
+)
 from tunesmith_api.queueing import several_need_kuberay
+from tunesmith_api.traffic import Routes
 from tunesmith_operator.backends import gangs
 from tunesmith_operator.backends.objects import (
+    ADAPTERS,
     APPLIED_ANNOTATION,
     CONFIG,
     DRIVER,
@@ -11,6 +22,7 @@ from tunesmith_operator.backends.objects import (
     SERVER,
     WORKER,
     Object,
+    adapters_name,
     digest,
     in_sandbox,
     make,
@@ -53,9 +65,13 @@ def render(workload: Workload, settings: Settings) -> tuple[Object, ...]:
         parts.append(_isolation(workload))
     config = workload.config
     if isinstance(config, ServeRun):
+        if workload.adapters is not None:
+            parts.append(_document(workload, workload.adapters, adapters_name(workload.name), ADAPTERS, ADAPTERS_KEY))
         parts += [_service(workload, config), _deployment(workload, settings, account)]
     elif isinstance(config, GatewayRun):
-        parts += [_routes(workload), _gateway(workload, settings, account)]
+        assert workload.routes is not None  # noqa: S101 - a gateway has some
+        parts.append(_document(workload, workload.routes, routes_name(workload.name), ROUTES, ROUTES_KEY))
+        parts.append(_gateway(workload, settings, account))
     else:
         if isinstance(config, TrainRun) and config.workers > 1:
             parts += [_meeting_point(workload), _workers(workload, settings, account, config.workers - 1)]
@@ -140,10 +156,10 @@ def _service(workload: Workload, config: ServeRun) -> Object:
     return make(workload, "v1", "Service", workload.name, SERVER, spec=spec)
 
 
-def _routes(workload: Workload) -> Object:
-    assert workload.routes is not None  # noqa: S101 - a gateway has some
-    text = workload.routes.model_dump_json(by_alias=True, exclude_none=True, indent=1)
-    return make(workload, "v1", "ConfigMap", routes_name(workload.name), ROUTES, data={ROUTES_KEY: text})
+def _document(workload: Workload, document: Routes | AdapterSet, name: str, role: str, key: str) -> Object:
+    """Return the ConfigMap of what a server goes by as it runs."""
+    text = document.model_dump_json(by_alias=True, exclude_none=True, indent=1)
+    return make(workload, "v1", "ConfigMap", name, role, data={key: text})
 
 
 def _gateway(workload: Workload, settings: Settings, account: str | None) -> Object:

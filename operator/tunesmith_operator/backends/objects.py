@@ -35,6 +35,7 @@ CONFIG = "config"
 PROGRESS = "progress"
 GANG = "gang"
 ROUTES = "routes"
+ADAPTERS = "adapters"
 FRONT = "front"
 
 
@@ -61,6 +62,11 @@ def rating_name(workload: str) -> str:
 def routes_name(workload: str) -> str:
     """Return the name of the ConfigMap with the routes of a gateway."""
     return f"{workload}-routes"
+
+
+def adapters_name(workload: str) -> str:
+    """Return the name of the ConfigMap with the adapters that a server should have."""
+    return f"{workload}-adapters"
 
 
 def front_name(owner: str) -> str:

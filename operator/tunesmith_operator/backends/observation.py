@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
 from tunesmith_api import conditions as c
-from tunesmith_api.contract import PartResult, ProgressDocument
+from tunesmith_api.contract import AdapterReport, PartResult, ProgressDocument
 from tunesmith_api.traffic import GatewayReport
 from tunesmith_operator.backends import endings, presence, waiting
 from tunesmith_operator.backends.children import Children, group
@@ -16,13 +16,14 @@ from tunesmith_operator.backends.objects import ROLE_LABEL, SANDBOX_LABEL, SERVE
 from tunesmith_operator.backends.shared import progress_in
 from tunesmith_operator.planner import ObservedWorkload
 
-__all__ = ["Children", "Problem", "crash_loop", "group", "hindrance", "last_words", "observe", "report_of"]
+__all__ = ["Children", "Problem", "crash_loop", "group", "hindrance", "last_words", "observe", "outdated", "report_of"]
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _CONTAINER_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 # That a pod could not be made: Kubernetes' own word, and KubeRay's.
 _NO_POD = {"FailedCreate", "FailedToCreateHeadPod", "FailedToCreateWorkerPod"}
 _LONGEST = 2048
+_LONG_GONE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,19 @@ def _run(children: Children, starter: Object, now: datetime | None) -> ObservedW
 
 
 def _server(children: Children, deployment: Object) -> ObservedWorkload:
-    name, progress = children.name, report_of(children)
+    name, said = children.name, _of_pods(children)
+    progress = next((each for _, each in said if each.failure), said[0][1] if said else None)
     ready = int(deployment.get("status", {}).get("availableReplicas") or 0)
     service = next((each for each in children.services if _labels(each).get(ROLE_LABEL) == SERVER), None)
     if ready and _is_gateway(deployment):
-        said = _of_gateways(children)
-        return ObservedWorkload(name, "Running", ready=True, ready_replicas=ready, gateways=said)
+        # One that says nothing goes by no routes.
+        reports = tuple(each.gateway or GatewayReport() for pod, each in said if _is_ready(pod))
+        return ObservedWorkload(name, "Running", ready=True, ready_replicas=ready, gateways=reports)
     if ready and service is not None:
-        return ObservedWorkload(name, "Running", "", progress, None, True, _url(service), ready)
+        loaded = tuple(each.adapters or AdapterReport() for pod, each in said if _is_ready(pod))
+        return ObservedWorkload(
+            name, "Running", progress=progress, ready=True, url=_url(service), ready_replicas=ready, adapters=loaded
+        )
     problem = hindrance(children) or crash_loop(children.pods)
     failure = progress.failure if progress else None
     if failure and problem and problem.reason == c.CRASH_LOOP:
@@ -115,12 +121,21 @@ def _is_gateway(deployment: Object) -> bool:
     return _labels(deployment).get("app.kubernetes.io/name") == "tunesmith-gateway"
 
 
-def _of_gateways(children: Children) -> tuple[GatewayReport, ...]:
-    """Return what the pods of a gateway say that are ready: one that says nothing goes by no routes."""
+def _of_pods(children: Children) -> list[tuple[Object, ProgressDocument]]:
+    """Return the pods of a server, each with what it says of itself."""
     data = (children.progress.get("data") or {}) if children.progress else {}
-    ready = [pod["metadata"]["name"] for pod in _by_name(children.pods) if _is_ready(pod)]
-    documents = [_document(data.get(f"{name}.json")) for name in ready]
-    return tuple(each.gateway if each and each.gateway else GatewayReport() for each in documents)
+    documents = ((pod, _document(data.get(f"{pod['metadata']['name']}.json"))) for pod in _by_name(children.pods))
+    return [(pod, document or ProgressDocument()) for pod, document in documents]
+
+
+def outdated(children: Children, now: datetime) -> tuple[str, ...]:
+    """Return the keys of a server's progress that pods have left which are long gone."""
+    if children.deployment is None or children.progress is None:
+        return ()
+    alive = {f"{pod['metadata']['name']}.json" for pod in children.pods}
+    left = ((key, _document(text)) for key, text in (children.progress.get("data") or {}).items() if key not in alive)
+    # A pod may be heard of later than what it says.
+    return tuple(key for key, said in left if not said or not said.updated_at or now - said.updated_at > _LONG_GONE)
 
 
 def _is_ready(pod: Object) -> bool:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from tunesmith_api import uris
 from tunesmith_api.contract import (
+    ADAPTERS_KEY,
+    ADAPTERS_VARIABLE,
     ALLOW_CODE_VARIABLE,
     API_KEYS_VARIABLE,
     CONFIG_VARIABLE,
@@ -34,6 +36,7 @@ from tunesmith_operator.backends.objects import (
     SERVER,
     WORKER,
     Object,
+    adapters_name,
     in_sandbox,
     labels,
     progress_name,
@@ -59,6 +62,7 @@ GRACE_SECONDS = 15
 # A server ends once its answers are written; before it is told to end, all proxies have to hear that it will.
 DRAIN_SECONDS = 5
 KEYS_FOLDER = "/etc/tunesmith-keys"
+ADAPTERS_FOLDER = "/etc/tunesmith-adapters"
 # How long a training pod stays on a node that does not answer; Kubernetes' default of five minutes is for servers.
 NODE_PATIENCE_SECONDS = 30
 _UNREACHABLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -217,7 +221,9 @@ def _environment(workload: Workload, settings: Settings, role: str) -> list[Obje
             RATING_URL_VARIABLE: f"http://{rating_name(workload.name)}.{workload.namespace}.svc:{RATING_PORT}",
         }
     further: list[Object] = []
-    if isinstance(workload.config, GatewayRun):
+    if workload.adapters is not None:
+        values[ADAPTERS_VARIABLE] = f"{ADAPTERS_FOLDER}/{ADAPTERS_KEY}"
+    if isinstance(workload.config, ServeRun | GatewayRun):
         # Several pods share the ConfigMap.
         further = [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
@@ -277,6 +283,7 @@ def _mounts(workload: Workload) -> list[Object]:
             for number, claim in enumerate(claims)
         ),
         *([{"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True}] if _keys_of(workload) else []),
+        *([{"name": "adapters", "mountPath": ADAPTERS_FOLDER, "readOnly": True}] if workload.adapters else []),
         *_own_folder(workload),
         *([{"name": "shm", "mountPath": "/dev/shm"}] if isinstance(workload.config, TrainRun) else []),  # noqa: S108
     ]
@@ -304,6 +311,8 @@ def _volumes(workload: Workload) -> list[Object]:
     ]
     if keys := _keys_of(workload):
         volumes.append({"name": "keys", "secret": {"secretName": keys}})
+    if workload.adapters is not None:
+        volumes.append({"name": "adapters", "configMap": {"name": adapters_name(workload.name)}})
     if isinstance(workload.config, TrainRun):
         # Workers hand tensors to each other through shared memory; the default of 64 MiB is too small for them.
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})

@@ -114,7 +114,7 @@ class Reconciler:
                 await self._stop(children[name])
             for name in decision.retire:
                 await self.api.delete("EvalJob", key.namespace, name)
-            await self._tidy(children, {workload.name for workload in decision.ensure} | {front_name(key.name)})
+            await self._tidy(children, {workload.name for workload in decision.ensure} | {front_name(key.name)}, now)
         if decision.delete:
             log.info("deleted, because it has ended and its ttlSecondsAfterFinished have passed")
             await self.api.delete(key.kind, key.namespace, key.name, only={"uid": resource.metadata.uid})
@@ -255,8 +255,15 @@ class Reconciler:
             if each is not None:
                 await self._delete(each)
 
-    async def _tidy(self, children: dict[str, Children], wanted: set[str]) -> None:
-        """Delete the further pods and the Services of attempts that are over; the driver's pod stays, for its log."""
+    async def _tidy(self, children: dict[str, Children], wanted: set[str], now: datetime) -> None:
+        """Delete the further pods and the Services of attempts that are over; the driver's pod stays, for its log.
+
+        And what servers' pods have said that are long gone.
+        """
+        for progress, keys in sight.outdated(children, now):
+            meta = progress["metadata"]
+            gone = {"data": dict.fromkeys(keys)}
+            await self.api.merge("ConfigMap", meta["namespace"], meta["name"], gone)
         for each in sight.closed(children, wanted):
             if each.pod_group is not None:
                 await self._delete(each.pod_group)

@@ -10,9 +10,9 @@ from tunesmith_api.contract import ProgressDocument
 from tunesmith_api.meta import Reference
 from tunesmith_api.resources import EvalJob, ModelServe, Resource
 from tunesmith_api.salvage import read
-from tunesmith_operator.backends import choice
+from tunesmith_operator.backends import choice, observation
 from tunesmith_operator.backends.children import Children
-from tunesmith_operator.backends.objects import OWNER_UID_LABEL, progress_name
+from tunesmith_operator.backends.objects import OWNER_UID_LABEL, Object, progress_name
 from tunesmith_operator.backends.observation import observe, report_of
 from tunesmith_operator.controller.client import Api
 from tunesmith_operator.planner import ObservedWorkload
@@ -82,6 +82,14 @@ def closed(children: dict[str, Children], wanted: set[str]) -> Iterator[Children
         begun = each.attempt is None and each.deployment is None and name not in wanted
         if ended or begun:
             yield each
+
+
+def outdated(children: dict[str, Children], now: datetime) -> Iterator[tuple[Object, tuple[str, ...]]]:
+    """Yield ConfigMaps with progress, each with the keys in it that pods have left which are long gone."""
+    for each in children.values():
+        keys = observation.outdated(each, now)
+        if each.progress is not None and keys:
+            yield each.progress, keys
 
 
 async def referenced(api: Api, resource: Resource) -> dict[Reference, Resource]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tunesmith_api.contract import (
+    ADAPTERS_VARIABLE,
     ALLOW_CODE_VARIABLE,
     CONFIG_VARIABLE,
     PROGRESS_VARIABLE,
@@ -111,6 +112,7 @@ class Processes:
             since = process.started_at if (process := run.process()) else None
             ready = url is not None
             said = (progress.gateway,) if ready and progress and progress.gateway else ()
+            loaded = (progress.adapters,) if ready and progress and progress.adapters else ()
             return ObservedWorkload(
                 run.name,
                 "Running",
@@ -119,6 +121,7 @@ class Processes:
                 url=url,
                 ready_replicas=int(ready),
                 gateways=said,
+                adapters=loaded,
                 running_since=since,
             )
         if child and child.restart_at:
@@ -129,13 +132,12 @@ class Processes:
     def ensure(self, workload: Workload) -> bool:
         """Start a workload unless it is recorded already, and start a server afresh when its config has changed.
 
-        A gateway that runs takes up its routes.
+        A gateway that runs takes up its routes, and a server its adapters.
 
         Returns whether anything was started. Raises StateError when a claim's folder is gone.
         """
         run = Run(self._state.run_folder(workload.namespace, workload.name))
-        if workload.routes is not None:
-            run.route(workload.routes)
+        run.tell(workload.routes, workload.adapters)
         if run.process() is not None:
             if not is_server(workload.config) or run.config() == workload.config:
                 return False
@@ -154,6 +156,7 @@ class Processes:
             PROGRESS_VARIABLE: str(run.progress_file.absolute()),
             VOLUMES_VARIABLE: str(self._state.volumes),
             **({ROUTES_VARIABLE: str(run.routes_file.absolute())} if run.routes_file.exists() else {}),
+            **({ADAPTERS_VARIABLE: str(run.adapters_file.absolute())} if run.adapters_file.exists() else {}),
             "PYTHONUNBUFFERED": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }

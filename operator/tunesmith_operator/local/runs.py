@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from tunesmith_api.base import StatusModel
-from tunesmith_api.contract import ProgressDocument, RunConfig, run_config
+from tunesmith_api.contract import AdapterSet, ProgressDocument, RunConfig, run_config
 from tunesmith_api.resources import Resource
 from tunesmith_api.traffic import Routes
 from tunesmith_operator.local import files, proc
@@ -62,16 +62,22 @@ class Run:
         """The routes of a gateway."""
         return self.folder / "routes.json"
 
-    def route(self, routes: Routes) -> None:
-        """Write the routes of a gateway, if they are others."""
-        text = routes.model_dump_json(by_alias=True, exclude_none=True, indent=1)
-        try:
-            same = self.routes_file.read_text(encoding="utf-8") == text
-        except OSError:
-            same = False
-        if not same:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            files.write(self.routes_file, text)
+    @property
+    def adapters_file(self) -> Path:
+        """The adapters that a server should have."""
+        return self.folder / "adapters.json"
+
+    def tell(self, routes: Routes | None, adapters: AdapterSet | None) -> None:
+        """Write what a server goes by as it runs, where it is something else than before."""
+        for path, document in ((self.routes_file, routes), (self.adapters_file, adapters)):
+            text = document.model_dump_json(by_alias=True, exclude_none=True, indent=1) if document else None
+            try:
+                same = path.read_text(encoding="utf-8") == text
+            except OSError:
+                same = False
+            if text is not None and not same:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                files.write(path, text)
 
     @property
     def log_file(self) -> Path:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tunesmith_api import conditions as c
-from tunesmith_api.contract import ServedAdapter as ServingAdapter
 from tunesmith_api.contract import ServeRun
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import EvalJob, ModelServe
@@ -20,6 +19,8 @@ from tunesmith_operator.planner.serving import (
     commands,
     course,
     evaluation,
+    loading,
+    naming,
     revisions,
     scaling,
     telling,
@@ -57,6 +58,7 @@ def plan(serve: ModelServe, observed: Observed, now: datetime) -> Plan[ModelServ
     |                                                    |             | again; the new one is refused           |
     | the spec asks for a revision that is refused       | as it is    | nothing, until the spec changes         |
     | the first revision cannot run                      | Failed      | nothing, until the spec changes         |
+    | adapters come and go, and the engine can load them | as it is    | the revision is given them as it runs   |
 
     How a rollout goes on is in serving/course.py.
     """
@@ -115,17 +117,17 @@ def _chosen(serve: ModelServe, status: ModelServeStatus, wanted: RevisionTemplat
     """Return the status in which what is wanted serves, is rolled out, or is refused."""
     serving, rolling = revisions.serving(status), revisions.rolling_out(status)
     refused = revisions.find(status, status.refused)
-    if refused and revisions.same(refused.template, wanted):
+    if refused and revisions.same(refused.now, wanted):
         return status
     status = status.model_copy(update={"refused": None})
-    if rolling and revisions.same(rolling.template, wanted):
-        return status
+    if rolling and revisions.takes(rolling, wanted):
+        return revisions.given(status, rolling, wanted)
     if rolling:
         evaluations = status.rollout.evaluations if status.rollout else ()
         status = revisions.marked(status, rolling.number, "Superseded", evaluations=evaluations)
         status = status.model_copy(update={"rollout": None})
-    if serving and revisions.same(serving.template, wanted):
-        return status
+    if serving and revisions.takes(serving, wanted):
+        return revisions.given(status, serving, wanted)
     status, revision = revisions.remember(status, wanted, serve.metadata.generation, now)
     return status.model_copy(update={"rollout": RolloutStatus(revision=revision.number, since=now)})
 
@@ -162,10 +164,10 @@ def _view(
     asked = _shares(serve, status, observed)
     wanted = traffic.routes(serve, serving, revision, asked, observed)
     reports = traffic.reports(serve, observed)
-    old = observed.workloads.get(traffic.revision_name(serve, serving.number)) if serving else None
+    old = observed.workloads.get(naming.revision_name(serve, serving.number)) if serving else None
     return course.View(
         revision=revision,
-        workload=observed.workloads.get(traffic.revision_name(serve, revision.number)),
+        workload=observed.workloads.get(naming.revision_name(serve, revision.number)),
         needed=1 if serving is None else (_replicas(serve, status) if rollout.stage == "Promoting" else asked.canary),
         settled=traffic.settled(serve, wanted, observed),
         cleared=asked.stable > 0 or old is None or strategy_of(serve, observed) != "recreate",
@@ -186,7 +188,7 @@ def _shares(serve: ModelServe, status: ModelServeStatus, observed: Observed) -> 
     replicas, rollout = _replicas(serve, status), status.rollout
     if rollout is None:
         return Shares(replicas, 0, 0)
-    seen = observed.workloads.get(traffic.revision_name(serve, rollout.revision))
+    seen = observed.workloads.get(naming.revision_name(serve, rollout.revision))
     ready = seen.ready_replicas if seen and seen.ready else 0
     strategy = strategy_of(serve, observed)
     return shares(serve, rollout, strategy, replicas, first=revisions.serving(status) is None, ready=ready)
@@ -236,7 +238,7 @@ def _settled(
         unsettled = bool(traffic.reports(serve, observed)) and not traffic.settled(serve, routes, observed)
     if serving and (asked.stable or not rolling):
         ensure.append(_workload(serve, serving, asked.stable or int(unsettled), observed))
-    old = observed.workloads.get(traffic.revision_name(serve, serving.number)) if serving else None
+    old = observed.workloads.get(naming.revision_name(serve, serving.number)) if serving else None
     if rolling and (asked.stable or old is None or strategy_of(serve, observed) != "recreate"):
         ensure.append(_workload(serve, rolling, asked.canary, observed))
     kept = {each.name for each in ensure}
@@ -246,12 +248,13 @@ def _settled(
     status = telling.with_shares(serve, status, asked, observed)
     create = _evaluations(serve, status, observed)
     settled = telling.told(serve, status, rolled.situation, wanted, observed, now)
-    watched = watching.watched(serve, settled.status, observed, now)
+    loaded = loading.told(serve, settled.status, observed, now)
+    watched = watching.watched(serve, loaded.status, observed, now)
     return Plan(
         watched.status,
         ensure=tuple(ensure),
         stop=stop,
-        events=(*settled.events, *watched.events),
+        events=(*settled.events, *loaded.events, *watched.events),
         requeue_after=min((each for each in (again, rolled.again) if each is not None), default=None),
         create=(*create, *watched.create),
         retire=(*retire, *watched.retire),
@@ -264,8 +267,8 @@ def _evaluations(serve: ModelServe, status: ModelServeStatus, observed: Observed
     template = course.template_of(serve, rollout) if rollout else None
     if rollout is None or template is None or rollout.stage != "Evaluating":
         return ()
-    ours = observed.workloads.get(traffic.revision_name(serve, rollout.revision))
-    theirs = observed.workloads.get(traffic.revision_name(serve, serving.number)) if serving else None
+    ours = observed.workloads.get(naming.revision_name(serve, rollout.revision))
+    theirs = observed.workloads.get(naming.revision_name(serve, serving.number)) if serving else None
     if ours is None or ours.url is None:
         return ()
     return evaluation.missing(serve, rollout, template, (ours.url, theirs.url if theirs else None), observed)
@@ -274,7 +277,7 @@ def _evaluations(serve: ModelServe, status: ModelServeStatus, observed: Observed
 def _workload(serve: ModelServe, revision: Revision, replicas: int, observed: Observed) -> Workload:
     template, meta = revision.template, serve.metadata
     return Workload(
-        name=traffic.revision_name(serve, revision.number),
+        name=naming.revision_name(serve, revision.number),
         namespace=meta.namespace,
         resources=template.resources,
         replicas=replicas,
@@ -286,8 +289,9 @@ def _workload(serve: ModelServe, revision: Revision, replicas: int, observed: Ob
             run=traffic.identity(serve, revision.number),
             model=template.model.uri,
             digest=template.model.digest,
-            adapters=tuple(ServingAdapter(name=each.name, uri=each.uri) for each in template.adapters),
+            adapters=loading.named(template.adapters),
             grace_seconds=traffic.GRACE_SECONDS,
             port=traffic.engine_port(serve, observed),
         ),
+        adapters=loading.adapter_set(revision),
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
 from tunesmith_api.base import Resources
-from tunesmith_api.contract import ProgressDocument, RunConfig, RunIdentity
+from tunesmith_api.contract import AdapterReport, AdapterSet, ProgressDocument, RunConfig, RunIdentity
 from tunesmith_api.endpoint import SecretKey
 from tunesmith_api.evaljob import EvalJobStatus
 from tunesmith_api.finetunejob import FineTuneJobStatus
@@ -50,6 +50,8 @@ class Workload:
     model_cache: str | None = None
     # Of a gateway: where it sends requests. They may change while it runs.
     routes: Routes | None = None
+    # Of a server whose adapters may change while it runs: which ones it should have.
+    adapters: AdapterSet | None = None
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,10 @@ class ObservedWorkload:
 
     `reason` is one of the conditions' reasons, when something is wrong with it. `ready`, `ready_replicas` and `url` are
     for servers: whether it answers completions, how many of its pods do, and where; `gateways` is what those of a
-    gateway say of the traffic, one for each that is ready. `stopping`: it has been told to end, and is not gone yet;
-    its state is Running until then. `running_since` is when its first pod ran, `pod` the one that it died of, and
-    `nodes` where its pods are or were: only that pod's node when the node is to blame.
+    gateway say of the traffic, and `adapters` what those of a server say of theirs, one for each that is ready.
+    `stopping`: it has been told to end, and is not gone yet; its state is Running until then. `running_since` is when
+    its first pod ran, `pod` the one that it died of, and `nodes` where its pods are or were: only that pod's node when
+    the node is to blame.
     """
 
     name: str
@@ -89,6 +92,7 @@ class ObservedWorkload:
     url: str | None = None
     ready_replicas: int = 0
     gateways: tuple[GatewayReport, ...] = ()
+    adapters: tuple[AdapterReport, ...] = ()
     reason: str = ""
     stopping: bool = False
     running_since: datetime | None = None

@@ -1,13 +1,15 @@
 """What the objects of a cluster say about a workload."""
 
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tunesmith_api import conditions as c
-from tunesmith_api.contract import PartResult, ProgressDocument, RunFailure
-from tunesmith_operator.backends.observation import Children, observe
+from tunesmith_api.contract import AdapterReport, PartResult, ProgressDocument, RunFailure
+from tunesmith_operator.backends.observation import Children, observe, outdated
 
 Object = dict[str, Any]
 
@@ -171,7 +173,14 @@ def test_an_eviction() -> None:
 def server(ready: int, *pods: Object, report: Object | None = None) -> Children:
     deployment = made("Deployment", "bot-v1", "server", status={"availableReplicas": ready})
     service = made("Service", "bot", "server", spec={"ports": [{"port": 8000}]})
-    progress = made("ConfigMap", "bot-v1-progress", data={"progress.json": json.dumps(report)}) if report else None
+    said = {"bot-a1-x.json": report} if report else {}
+    return server_that_says(said, deployment, service, *pods)
+
+
+def server_that_says(said: Mapping[str, Object], deployment: Object, service: Object, *pods: Object) -> Children:
+    """Return a server of whose pods each has reported something, or nothing."""
+    data = {key: json.dumps(document) for key, document in said.items()}
+    progress = made("ConfigMap", "bot-v1-progress", data=data)
     return Children("bot-v1", deployment=deployment, services=[service], pods=list(pods), progress=progress)
 
 
@@ -182,6 +191,28 @@ def test_a_server_is_ready_when_one_of_its_pods_is() -> None:
     starting = observe(server(0, pod()))
     assert starting is not None
     assert (starting.ready, starting.url) == (False, None)
+
+
+def test_each_pod_of_a_server_reports_its_adapters() -> None:
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    deployment = made("Deployment", "bot-v1", "server", status={"availableReplicas": 2})
+    service = made("Service", "bot", "server", spec={"ports": [{"port": 8000}]})
+    pods = [pod("one", **ready), pod("three"), pod("two", **ready)]
+    one: Object = {"adapters": {"generation": 4, "loaded": ["formal"]}}
+    said = {"one.json": one, "three.json": one, "gone.json": one}
+    found = observe(server_that_says(said, deployment, service, *pods))
+    assert found is not None
+    assert found.adapters == (AdapterReport(generation=4, loaded=("formal",)), AdapterReport())
+
+
+def test_what_pods_have_said_that_are_long_gone_is_outdated() -> None:
+    now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+    old, new = {"updatedAt": "2026-11-22T11:49:59Z"}, {"updatedAt": "2026-11-22T11:51:00Z"}
+    said: dict[str, Object] = {"here.json": old, "gone.json": old, "unheard-of.json": new, "garbage.json": {"version": "x"}}
+    deployment = made("Deployment", "bot-v1", "server", status={})
+    found = server_that_says(said, deployment, made("Service", "bot", "server"), pod("here"))
+    assert outdated(found, now) == ("gone.json", "garbage.json")
+    assert outdated(attempt(pod(), report={"state": "Running"}), now) == ()
 
 
 def test_a_server_that_crashes_again_and_again() -> None:

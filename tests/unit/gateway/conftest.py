@@ -12,5 +12,5 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("TUNESMITH_ROUTES_CONFIG_MAP", raising=False)
     monkeypatch.delenv("TUNESMITH_READY", raising=False)
     monkeypatch.setattr("tunesmith_runtime.serve.gateway.reporting.INTERVAL_SECONDS", 0.05)
-    monkeypatch.setattr("tunesmith_runtime.serve.gateway.following.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("tunesmith_runtime.serve.following.POLL_SECONDS", 0.02)
     return tmp_path

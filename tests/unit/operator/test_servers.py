@@ -1,11 +1,14 @@
 """Pods of servers: what is fetched before, and what runs where the engine is not ours."""
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tests.builders import model_serve
+from tunesmith_api.contract import AdapterSet, ServedAdapter
 from tunesmith_operator.backends.native import RenderError, Settings, render
 from tunesmith_operator.planner import Observed, plan
 
@@ -43,6 +46,32 @@ def test_a_claim_keeps_what_the_first_pod_downloads() -> None:
 
     on_a_volume = pod(model={"uri": "pvc://models/bot"}, modelCache={"claimName": "models"})
     assert "initContainers" not in on_a_volume, "it is there already"
+
+
+def adapted(*names: str, engine: str = "transformers") -> list[dict[str, Any]]:
+    """Return the objects of a revision that was made without adapters and has some by now."""
+    serve = model_serve(model=REMOTE, engine={"type": engine}, podTemplate={"image": "registry.test/engine:1"})
+    (workload,) = plan(serve, Observed(address="http://support-bot.default.svc:8000"), NOW).ensure
+    if workload.adapters is not None:
+        named = tuple(ServedAdapter(name=name, uri=f"s3://models/{name}") for name in names)
+        workload = replace(workload, adapters=AdapterSet(generation=7, adapters=named))
+    return [dict(each) for each in render(workload, Settings(image="registry.test/runtime:1"))]
+
+
+def test_the_built_in_engine_is_told_of_its_adapters_as_it_runs() -> None:
+    before, after = adapted("legal"), adapted("legal", "formal")
+    (told,) = [each for each in after if each["metadata"]["name"] == "support-bot-v1-adapters"]
+    assert [each["name"] for each in json.loads(told["data"]["adapters.json"])["adapters"]] == ["legal", "formal"]
+    container = after[-1]["spec"]["template"]["spec"]["containers"][0]
+    folder = variables(container)["TUNESMITH_ADAPTERS"].removesuffix("/adapters.json")
+    assert {"name": "adapters", "mountPath": folder, "readOnly": True} in container["volumeMounts"]
+    assert before[-1]["spec"] == after[-1]["spec"], "no pod is replaced"
+    assert before[-1]["metadata"]["annotations"] != after[-1]["metadata"]["annotations"], "but all is applied"
+    assert not [each for each in adapted(engine="vllm") if each["metadata"]["name"].endswith("-adapters")]
+
+
+def test_each_pod_of_a_server_reports_under_a_key_of_its_own() -> None:
+    assert variables(pod()["containers"][0])["TUNESMITH_PROGRESS_KEY"] == "$(POD_NAME).json"
 
 
 def test_vllm_serves_what_was_fetched() -> None:

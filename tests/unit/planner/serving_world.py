@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from tests.builders import model_serve
 from tunesmith_api import conditions as c
-from tunesmith_api.contract import ProgressDocument, RunFailure
+from tunesmith_api.contract import AdapterReport, AdapterSet, ProgressDocument, RefusedAdapter, RunFailure
 from tunesmith_api.evaljob import EvalJobStatus, Verdict
 from tunesmith_api.meta import Condition
 from tunesmith_api.modelserve import ModelServeStatus
@@ -29,6 +29,10 @@ class Deployment:
     hindered: str = ""
     failure: RunFailure | None = None
     routes: Routes | None = None
+    # What its pods should have loaded, what they have, and what they cannot load.
+    adapters: AdapterSet | None = None
+    loaded: tuple[str, ...] = ()
+    refuses: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,6 +74,9 @@ class ServingWorld:
                 each.name, "Running", ready=each.ready > 0, ready_replicas=each.ready, gateways=said
             )
         url = f"http://{each.name}.default.svc:8000" if each.ready else None
+        refused = tuple(RefusedAdapter(name=name, message=why) for name, why in each.refuses.items())
+        generation = each.adapters.generation if each.adapters else 0
+        loaded = AdapterReport(generation=generation, loaded=each.loaded, refused=refused)
         return ObservedWorkload(
             each.name,
             "Failed" if each.failure else "Running" if each.ready else "Pending",
@@ -78,6 +85,7 @@ class ServingWorld:
             ready=each.ready > 0,
             ready_replicas=each.ready,
             url=url,
+            adapters=(loaded,) * each.ready,
             reason=each.failure.reason if each.failure else each.hindered,
         )
 
@@ -116,7 +124,7 @@ class ServingWorld:
     def carry_out(self, result: Plan[ModelServeStatus]) -> None:
         for workload in result.ensure:
             there = self.deployments.setdefault(workload.name, Deployment(workload.name, workload.replicas))
-            there.wanted, there.routes = workload.replicas, workload.routes
+            there.wanted, there.routes, there.adapters = workload.replicas, workload.routes, workload.adapters
             there.ready = min(there.ready, there.wanted)
         for name in result.stop:
             self.deployments.pop(name, None)
@@ -139,6 +147,12 @@ class ServingWorld:
             if number not in self.hindered and not each.hindered and not each.failure:
                 each.ready = min(each.wanted, each.ready + 1)
 
+    def engines_hear(self) -> None:
+        """The pods load and unload adapters."""
+        for each in self.deployments.values():
+            wanted = each.adapters.adapters if each.adapters else ()
+            each.loaded = tuple(adapter.name for adapter in wanted if adapter.name not in each.refuses)
+
     def gateways_hear(self) -> None:
         there = self.deployments.get(GATEWAY)
         if there and there.ready and not self.lagging:
@@ -149,6 +163,7 @@ class ServingWorld:
         for _ in range(rounds):
             self.reconcile()
             self.pods_start()
+            self.engines_hear()
             self.gateways_hear()
         self.reconcile()
 

@@ -12,7 +12,6 @@ from tests.tiny import make_tiny_gpt2
 from tunesmith_runtime.errors import ConfigError, ModelError
 from tunesmith_runtime.models.loading import load_causal_lm
 from tunesmith_runtime.serve.engine.engine import Engine
-from tunesmith_runtime.serve.engine.permitted import permitted_folder
 from tunesmith_runtime.serve.engine.questions import Question
 from tunesmith_runtime.serve.engine.refusals import Refusal
 from tunesmith_runtime.serve.engine.scheduler import Limits
@@ -158,36 +157,6 @@ def test_the_run_names_adapters(tiny_path: Path, folders: dict[str, Path]) -> No
     taken = Engine(run_of(tiny_path, bot=folders["formal"]))
     with pytest.raises(ConfigError, match="the name bot is taken"):
         taken.open(load(tiny_path))
-
-
-def test_where_adapters_may_come_from(
-    tmp_path: Path, tiny_path: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = run_of(tiny_path, formal=folders["formal"])
-    claim = tmp_path / "volumes" / "models"
-    claim.mkdir(parents=True)
-    (claim / "mine").symlink_to(folders["formal"])
-    mine = claim / "bare"
-    mine.mkdir()
-    (mine / "adapter_config.json").write_text("{}")
-    monkeypatch.setenv("TUNESMITH_VOLUMES", str(tmp_path / "volumes"))
-    assert permitted_folder(f"file://{folders['formal']}", config) == folders["formal"]
-    assert permitted_folder("pvc://models/bare", config) == mine
-    assert permitted_folder(str(mine), config) == mine
-    for path in (
-        "pvc://models/mine",  # a link that leads out of the volume
-        "pvc://models/../../x",
-        str(folders["formal"]),
-        f"file://{folders['v1.5']}",
-        "hf://org/name",
-        "s3://bucket/adapter",
-        "adapter",
-        f"{mine}/../../../x",
-    ):
-        with pytest.raises(ConfigError, match=r"is no place to load adapters from|must not contain"):
-            permitted_folder(path, config)
-    with pytest.raises(ModelError, match="is no adapter"):
-        permitted_folder(str(claim), config)
 
 
 def test_a_prompt_is_rendered_by_the_served_models_tokenizer(

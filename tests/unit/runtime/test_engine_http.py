@@ -27,7 +27,6 @@ from tunesmith_runtime.serve.engine.scheduler import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 HELLO: list[Any] = [{"role": "user", "content": "What colour is the sky?"}]
-SECRET = "the admin's own"
 
 
 @pytest.fixture(scope="module")
@@ -277,35 +276,3 @@ def test_before_the_end_what_is_under_way_is_finished(tiny_path: Path) -> None:
             events = [line for line in lines if line]
     assert events[-1] == b"data: [DONE]"
     assert len(events) > 10
-
-
-def test_adapters_come_and_go_by_the_admins_token(
-    url: str, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TUNESMITH_ADMIN_TOKEN", SECRET)
-    monkeypatch.setenv("TUNESMITH_VOLUMES", str(tmp_path))
-
-    def ask(path: str, token: str = SECRET, **body: str) -> requests.Response:
-        headers = {"Authorization": f"Bearer {token}"}
-        return requests.post(f"{url}/v1/{path}_lora_adapter", json=body, headers=headers, timeout=60)
-
-    uri = f"file://{adapter}"
-    assert ask("load", "guessed", lora_name="b", lora_path=uri).status_code == 401
-    elsewhere = ask("load", lora_name="b", lora_path=str(adapter))
-    assert (elsewhere.status_code, elsewhere.json()["error"]["param"]) == (400, "lora_path")
-    assert "is no place to load adapters from" in elsewhere.json()["error"]["message"]
-    assert ask("load", lora_name="bot", lora_path=uri).status_code == 400
-    assert ask("load", lora_name="b", lora_path=uri).json()["parent"] == "bot"
-
-    def said(model: str) -> str:
-        answer = requests.post(f"{url}/v1/completions", json=TEXT | {"model": model}, timeout=60).json()
-        return str(answer["choices"][0]["text"])
-
-    assert said("b") == said("formal")
-    busy = TEXT | {"model": "b", "stream": True, "max_tokens": 100, "ignore_eos": True}
-    with requests.post(f"{url}/v1/completions", json=busy, stream=True, timeout=60) as stream:
-        assert ask("unload", lora_name="b").json()["deleted"] is True
-        events = [line for line in stream.iter_lines() if line]
-    assert events[-1] == b"data: [DONE]", "what was under way was finished"
-    assert requests.post(f"{url}/v1/completions", json=TEXT | {"model": "b"}, timeout=60).status_code == 404
-    assert ask("unload", lora_name="b").status_code == 404

@@ -35,7 +35,10 @@ def kept_model(uri: str, digest: str | None = None) -> Path:
 
 
 def kept_folder(uri: str) -> Path:
-    """Return a folder that has something to do with a model, such as an adapter; else as `kept_model`."""
+    """Return a folder that has something to do with a model, such as an adapter; else as `kept_model`.
+
+    Where the folder of models may only be read, what it does not have is fetched for this process alone.
+    """
     return _kept(uri, None, of_model=False)
 
 
@@ -45,6 +48,8 @@ def _kept(uri: str, digest: str | None, *, of_model: bool) -> Path:
         return storage.model_path(uri) if of_model else storage.folder_path(uri)
     folder = Path(root, short_hash(*_identity(uri, digest)))
     if not _is_whole(folder):
+        if not of_model and not os.access(root, os.W_OK):
+            return storage.folder_path(uri)  # for this process alone
         try:
             Path(root).mkdir(parents=True, exist_ok=True)
             with _locked(folder) as alone:

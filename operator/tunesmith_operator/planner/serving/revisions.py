@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
+from tunesmith_api import uris
 from tunesmith_api.finetunejob import PublishedModel
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import ModelServe
@@ -38,6 +39,41 @@ def same(one: RevisionTemplate, other: RevisionTemplate) -> bool:
     return fingerprint(one) == fingerprint(other)
 
 
+def takes(revision: Revision, wanted: RevisionTemplate) -> bool:
+    """Return whether a revision is what is wanted, or can become that as it runs, when only adapters come and go.
+
+    The built-in engine loads and unloads them. An adapter that is another by now, under a name that clients use, is a
+    change of what answers them; and one on a claim that the pods do not have needs other pods.
+    """
+    if same(revision.now, wanted):
+        return True
+    bare = {"adapters": ()}
+    if not loads_adapters(wanted):
+        return False
+    if not same(revision.template.model_copy(update=bare), wanted.model_copy(update=bare)):
+        return False
+    known = {each.name: each for each in (*revision.template.adapters, *revision.now.adapters)}
+    if any(known.get(each.name, each) != each for each in wanted.adapters):
+        return False
+    return _claims(wanted) <= _claims(revision.template)
+
+
+def loads_adapters(template: RevisionTemplate) -> bool:
+    """Return whether what answers loads and unloads adapters as it runs: the built-in engine does."""
+    return template.engine.type == "transformers"
+
+
+def _claims(template: RevisionTemplate) -> set[str]:
+    found = (template.model.uri, *(each.uri for each in template.adapters))
+    return {uris.split(uri).authority for uri in found if uri.startswith("pvc://")}
+
+
+def given(status: ModelServeStatus, revision: Revision, wanted: RevisionTemplate) -> ModelServeStatus:
+    """Return the status in which a revision has the adapters that are wanted."""
+    adapters = None if wanted.adapters == revision.template.adapters else wanted.adapters
+    return marked(status, revision.number, revision.state, adapters=adapters)
+
+
 def find(status: ModelServeStatus, number: int | None) -> Revision | None:
     """Return the revision of a number, if it is remembered."""
     return next((each for each in status.revisions if each.number == number), None)
@@ -57,7 +93,7 @@ def rolling_out(status: ModelServeStatus) -> Revision | None:
 def undone_to(status: ModelServeStatus, commands: Commands) -> RevisionTemplate | None:
     """Return what a person wants back in place of the spec."""
     found = find(status, commands.undo_to)
-    return found.template if found else None
+    return found.now if found else None
 
 
 def remember(

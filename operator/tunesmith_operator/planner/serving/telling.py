@@ -7,7 +7,7 @@ from tunesmith_api.base import GROUP
 from tunesmith_api.modelserve import ModelServeStatus, ServePhase
 from tunesmith_api.resources import ModelServe
 from tunesmith_api.serving.revision import Revision, RevisionShare, RevisionTemplate
-from tunesmith_operator.planner.serving import analysis, revisions, traffic
+from tunesmith_operator.planner.serving import analysis, naming, revisions, traffic
 from tunesmith_operator.planner.serving.shares import Shares
 from tunesmith_operator.planner.situation import Situation, as_status, condition, conditions_of_server, transition
 from tunesmith_operator.planner.types import Event, Observed, ObservedWorkload, Plan
@@ -34,7 +34,7 @@ def with_shares(serve: ModelServe, status: ModelServeStatus, asked: Shares, obse
 
 
 def _share(serve: ModelServe, number: int, replicas: int, weight: int, observed: Observed) -> RevisionShare:
-    seen = observed.workloads.get(traffic.revision_name(serve, number))
+    seen = observed.workloads.get(naming.revision_name(serve, number))
     ready = seen.ready_replicas if seen else 0
     return RevisionShare(revision=number, weight=weight, actual_weight=weight, replicas=replicas, ready_replicas=ready)
 
@@ -107,14 +107,14 @@ def _behind(serve: ModelServe, status: ModelServeStatus, observed: Observed) -> 
     """Return the workload that answers clients, if one does."""
     serving, rolling = revisions.serving(status), revisions.rolling_out(status)
     numbers = [each.number for each in (serving, rolling if status.canary and status.canary.weight else None) if each]
-    seen = [observed.workloads.get(traffic.revision_name(serve, number)) for number in numbers]
+    seen = [observed.workloads.get(naming.revision_name(serve, number)) for number in numbers]
     return next((each for each in seen if each and each.ready), None)
 
 
 def _down(serve: ModelServe, serving: Revision | None, observed: Observed) -> Situation:
     if serving is None:
         return Situation("working", c.STARTING, "nothing serves yet")
-    running = observed.workloads.get(traffic.revision_name(serve, serving.number))
+    running = observed.workloads.get(naming.revision_name(serve, serving.number))
     if running is None:
         return Situation("working", c.STARTING, f"revision {serving.number} is starting")
     failure = running.progress.failure if running.progress else None

@@ -1,7 +1,5 @@
 """Whose pods requests go to: the routes of the gateways, and what is behind the one address."""
 
-import hashlib
-
 from tunesmith_api.contract import GatewayRun, RunIdentity
 from tunesmith_api.endpoint import SecretKey
 from tunesmith_api.resources import ModelServe
@@ -9,6 +7,8 @@ from tunesmith_api.serving import sticky
 from tunesmith_api.serving.revision import Revision
 from tunesmith_api.serving.watch import WatchPolicy
 from tunesmith_api.traffic import GatewayPolicy, GatewayReport, Routes, Upstream
+from tunesmith_operator.planner.serving import loading
+from tunesmith_operator.planner.serving.naming import gateway_name, numbered, revision_name
 from tunesmith_operator.planner.serving.shares import Shares
 from tunesmith_operator.planner.types import Front, Observed, ObservedWorkload, Workload
 
@@ -17,16 +17,6 @@ GATEWAY_PORT = 8080
 ENGINE_PORT = 8000
 # From SIGTERM to SIGKILL, for answers that are under way.
 GRACE_SECONDS = 60
-
-
-def gateway_name(serve: ModelServe) -> str:
-    """Return the name of a ModelServe's gateway."""
-    return f"{serve.metadata.name}-gateway"
-
-
-def revision_name(serve: ModelServe, number: int) -> str:
-    """Return the name of the workload of a revision."""
-    return f"{serve.metadata.name}-v{number}"
 
 
 def has_gateway(serve: ModelServe) -> bool:
@@ -69,9 +59,7 @@ def routes(
     watch = serve.spec.watch and WatchPolicy(drift=serve.spec.watch.drift, watcher=serve.spec.watch.watcher)
     replicas = serve.spec.traffic.replicas
     wanted = Routes(**policy, traffic=shared, gateways=replicas, upstreams=tuple(upstreams), watch=watch)
-    text = wanted.model_dump_json(exclude={"generation"})
-    # The same routes have the same number, whoever counts.
-    return wanted.model_copy(update={"generation": 1 + int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)})
+    return numbered(wanted)
 
 
 def _upstream(serve: ModelServe, revision: Revision, weight: int, observed: Observed) -> Upstream:
@@ -82,7 +70,7 @@ def _upstream(serve: ModelServe, revision: Revision, weight: int, observed: Obse
         revision=revision.number,
         url=url,
         weight=weight,
-        adapters=tuple(each.name for each in template.adapters),
+        adapters=loading.loaded_by_all(revision, seen),
         prompt=template.prompt,
         model=(template.model.digest or template.model.uri) if serve.spec.retrieval else None,
     )

@@ -9,7 +9,7 @@ from tunesmith_api.meta import Condition, Reference
 from tunesmith_api.modelserve import ModelServeStatus
 from tunesmith_api.resources import EvalJob, ModelServe
 from tunesmith_api.serving.watch import WatchEvaluation, WatchPolicy, WatchReport, WatchStatus
-from tunesmith_operator.planner.serving import evaluation, revisions, traffic
+from tunesmith_operator.planner.serving import evaluation, naming, revisions, traffic
 from tunesmith_operator.planner.situation import ConditionStatus, Situation, condition, find
 from tunesmith_operator.planner.types import Event, Observed, Plan
 
@@ -152,7 +152,7 @@ def _missing(serve: ModelServe, status: ModelServeStatus, observed: Observed) ->
     template = serve.spec.watch.eval_job_template if serve.spec.watch else None
     if not asked or asked.verdict or template is None or serving is None:
         return ()
-    seen = observed.workloads.get(traffic.revision_name(serve, serving.number))
+    seen = observed.workloads.get(naming.revision_name(serve, serving.number))
     if seen is None or seen.url is None or Reference(kind="EvalJob", name=asked.name) in observed.resources:
         return ()
     return (evaluation.made(serve, asked.name, template, seen.url, None),)

@@ -1,9 +1,7 @@
 """OpenAI's API over HTTP: each route reads a request, has it answered, and puts the answer into its form."""
 
 import base64
-import hmac
 import json
-import os
 import struct
 import traceback
 from collections.abc import AsyncIterator
@@ -16,7 +14,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tunesmith_api.contract import ADMIN_TOKEN_VARIABLE
 from tunesmith_runtime.serve.engine.asking import chat_question, completion_question, parsed, tokens_of_input
 from tunesmith_runtime.serve.engine.channel import Channel, ClientGoneError
 from tunesmith_runtime.serve.engine.engine import Engine
@@ -24,7 +21,6 @@ from tunesmith_runtime.serve.engine.questions import Piece, Question
 from tunesmith_runtime.serve.engine.refusals import Refusal, wrong
 from tunesmith_runtime.serve.engine.replies import ChatReply, CompletionReply, Reply
 from tunesmith_runtime.serve.engine.requests import (
-    AdapterRequest,
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
@@ -49,8 +45,6 @@ def application(engine: Engine) -> Starlette:
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
             Route("/v1/completions", routes.complete, methods=["POST"]),
             Route("/v1/embeddings", routes.embeddings, methods=["POST"]),
-            Route("/v1/load_lora_adapter", routes.load_adapter, methods=["POST"]),
-            Route("/v1/unload_lora_adapter", routes.unload_adapter, methods=["POST"]),
         ],
         exception_handlers={
             Refusal: _refused,
@@ -135,22 +129,6 @@ class _Routes:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return JSONResponse({"object": "list", "data": data, "model": body.model, "usage": usage})
 
-    async def load_adapter(self, request: Request) -> Response:
-        """Load an adapter beside those that are there."""
-        _check_token(request)
-        body = parsed(await _body(request), AdapterRequest)
-        if body.lora_path is None:
-            raise wrong("lora_path: missing; it is required", "lora_path")
-        await self._engine.load_adapter(body.lora_name, body.lora_path)
-        return JSONResponse(self._about(body.lora_name))
-
-    async def unload_adapter(self, request: Request) -> Response:
-        """Forget an adapter."""
-        _check_token(request)
-        body = parsed(await _body(request), AdapterRequest)
-        await self._engine.unload_adapter(body.lora_name)
-        return JSONResponse({"id": body.lora_name, "object": "model", "deleted": True})
-
     def _writing(self, body: Generating) -> tuple[Any, str | None]:
         model = self._engine.model
         adapter = self._engine.adapter_of(body.model)
@@ -203,18 +181,6 @@ def _event(content: dict[str, Any]) -> str:
 
 def _packed(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-
-
-def _check_token(request: Request) -> None:
-    """Raise Refusal unless the request has the token of who may change what is served."""
-    wanted = os.environ.get(ADMIN_TOKEN_VARIABLE, "")
-    if not wanted:
-        raise Refusal(
-            HTTPStatus.FORBIDDEN, f"adapters cannot be changed while the server runs: it has no ${ADMIN_TOKEN_VARIABLE}"
-        )
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode()):
-        raise Refusal(HTTPStatus.UNAUTHORIZED, f"send the server's ${ADMIN_TOKEN_VARIABLE} as a bearer token")
 
 
 async def _body(request: Request) -> bytes:

@@ -20,7 +20,6 @@ from tunesmith_runtime.serve.engine.alone import Alone
 from tunesmith_runtime.serve.engine.answers import Asked, News
 from tunesmith_runtime.serve.engine.batched import Batched
 from tunesmith_runtime.serve.engine.failing import told
-from tunesmith_runtime.serve.engine.permitted import permitted_folder
 from tunesmith_runtime.serve.engine.questions import Question
 from tunesmith_runtime.serve.engine.refusals import Refusal, unavailable, wrong
 from tunesmith_runtime.serve.engine.scheduler import Limits, Scheduler
@@ -45,7 +44,7 @@ class Model:
 
 @dataclass
 class Engine:
-    """What a serving process has. Its methods belong to the event loop, but for `open` and `answer_once`."""
+    """What a serving process has. Its methods belong to the event loop, but for those that say otherwise."""
 
     config: ServeRun
     adapters: dict[str, str] = field(default_factory=dict)
@@ -72,13 +71,13 @@ class Engine:
         return self.ready and self._model is not None and not self._model.scheduler.draining
 
     def open(self, served: Served, limits: Limits | None = None) -> Scheduler:
-        """Take a model, with the adapters that the run names; return its scheduler. Raises RunError."""
+        """Take a model, with the adapters that the run names; return its scheduler. For the model's own thread.
+
+        Raises RunError.
+        """
         limits = limits or Limits.of(served.model.device)
         for adapter in self.config.adapters:
-            if adapter.name == self.name or adapter.name in self.adapters:
-                raise ConfigError(
-                    f"the name {adapter.name} is taken: adapters and the ModelServe need names of their own"
-                )
+            self._check_name(adapter.name)
             served.adapters.load(adapter.name, adapter_folder(adapter.uri))
             self.adapters[adapter.name] = adapter.uri
         writing = Batched(served, limits) if served.batches else Alone(served)
@@ -87,7 +86,7 @@ class Engine:
         return scheduler
 
     def answer_once(self) -> None:
-        """Have the model work for the first time. Raises RunError when it cannot."""
+        """Have the model work for the first time. For its own thread. Raises RunError when it cannot."""
         assert self._model is not None  # noqa: S101 - it is open
         served, scheduler = self._model.served, self._model.scheduler
         start = min(served.ends, default=0)
@@ -159,25 +158,27 @@ class Engine:
             vectors.update(zip(part, found, strict=True))
         return [vectors[index] for index in range(len(rows))]
 
-    async def load_adapter(self, name: str, path: str) -> None:
-        """Load an adapter from a place that the run or its volumes allow. Raises Refusal."""
-        model = self.model
-        if name == self.name or name in self.adapters:
-            raise wrong(f"the name {name} is taken; unload that adapter first, or take another name", "lora_name")
-        if not model.served.writes:
-            raise wrong("the model that is served is an encoder, and takes no adapters", "lora_name")
-        try:
-            folder = await asyncio.to_thread(permitted_folder, path, self.config)
-            await asyncio.wrap_future(model.scheduler.call(partial(model.served.adapters.load, name, folder)))
-        except RunError as error:
-            raise wrong(error.message, "lora_path") from error
-        self.adapters[name] = path
+    def load_adapter(self, name: str, uri: str) -> None:
+        """Load an adapter while requests are answered. For a thread that is neither the model's nor the event loop's.
 
-    async def unload_adapter(self, name: str) -> None:
-        """Take no more requests for an adapter, and forget it once those that it has are answered. Raises Refusal."""
+        Raises RunError when it cannot be, and Refusal once the server is about to end.
+        """
         model = self.model
-        if self.adapters.pop(name, None) is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, f"there is no adapter {name}", param="lora_name")
+        self._check_name(name)
+        if not model.served.writes:
+            raise ConfigError("the model that is served is an encoder, and takes no adapters")
+        folder = adapter_folder(uri)
+        model.scheduler.call(partial(model.served.adapters.load, name, folder)).result()
+        # Others read it meanwhile: it is replaced, never changed.
+        self.adapters = {**self.adapters, name: uri}
+
+    def unload_adapter(self, name: str) -> None:
+        """Take no more requests for an adapter, and forget it once those that it has are answered.
+
+        For the same threads as `load_adapter`. Raises Refusal once the server is about to end.
+        """
+        model = self.model
+        self.adapters = {other: uri for other, uri in self.adapters.items() if other != name}
 
         def forget() -> bool:
             if model.scheduler.uses(name):
@@ -185,5 +186,9 @@ class Engine:
             model.served.adapters.unload(name)
             return True
 
-        while not await asyncio.wrap_future(model.scheduler.call(forget)):
-            await asyncio.sleep(_POLL_SECONDS)
+        while not model.scheduler.call(forget).result():
+            time.sleep(_POLL_SECONDS)
+
+    def _check_name(self, name: str) -> None:
+        if name == self.name or name in self.adapters:
+            raise ConfigError(f"the name {name} is taken: adapters and the ModelServe need names of their own")

@@ -208,13 +208,3 @@ class EmbeddingRequest(Body):
         if len(self.input) > MOST_PROMPTS:
             raise ValueError(f"input has {len(self.input)} texts; a request takes at most {MOST_PROMPTS}")
         return self
-
-
-class AdapterRequest(BaseModel):
-    """POST /v1/load_lora_adapter and /v1/unload_lora_adapter."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    lora_name: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
-    lora_path: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
-    lora_int_id: int | None = None

@@ -6,16 +6,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 import uvicorn
 
-from tunesmith_api.contract import HOST_VARIABLE, READY_VARIABLE, ServeRun
+from tunesmith_api.contract import ADAPTERS_VARIABLE, HOST_VARIABLE, READY_VARIABLE, ServeRun
 from tunesmith_runtime import process
 from tunesmith_runtime.errors import PortTakenError
 from tunesmith_runtime.models.kept import kept_model
 from tunesmith_runtime.progress import ProgressReporter
+from tunesmith_runtime.serve.engine.adapting import Adapting, without_those_gone
 from tunesmith_runtime.serve.engine.app import application
 from tunesmith_runtime.serve.engine.engine import Engine
 from tunesmith_runtime.serve.engine.served import load
@@ -32,20 +34,30 @@ def serve(config: ServeRun, reporter: ProgressReporter) -> None:
     Raises ModelError when there is no model and PortTakenError when another program has the port.
     """
     host = os.environ.get(HOST_VARIABLE, "127.0.0.1")
-    engine = Engine(config)
+    adapters = Path(path) if (path := os.environ.get(ADAPTERS_VARIABLE)) else None
+    engine = Engine(without_those_gone(config, adapters) if adapters else config)
     with _bound(host, config.port) as listener, process.finishing(engine.drain, config.grace_seconds):
         with listening(engine, listener) as port:
             reporter.update(state="Starting", stage="loading the model")
             torch.set_num_threads(process.cpus())
             scheduler = engine.open(load(kept_model(config.model, config.digest)))
             engine.answer_once()
-            reporter.update(state="Running", stage="serving", url=f"http://127.0.0.1:{port}")
-            if ready := os.environ.get(READY_VARIABLE):
-                Path(ready).touch()
+            announce = partial(_announce, reporter, port)
+            if adapters:
+                Adapting(engine, adapters, reporter).start(announce)
+            else:
+                announce()
             scheduler.run()
         sys.stdout.flush()
         # All that was taken is answered: that is no failure.
         process.end_now(0)
+
+
+def _announce(reporter: ProgressReporter, port: int) -> None:
+    """Say that it serves."""
+    reporter.update(state="Running", stage="serving", url=f"http://127.0.0.1:{port}")
+    if ready := os.environ.get(READY_VARIABLE):
+        Path(ready).touch()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import aiohttp
 
 from tunesmith_api.contract import ROUTES_KEY
 from tunesmith_runtime.kubernetes_progress import SERVICE_ACCOUNT
-from tunesmith_runtime.serve.gateway.following import Take
+from tunesmith_runtime.serve.following import Take
 from tunesmith_runtime.serve.gateway.logs import Say, say
 
 FIRST_PAUSE_SECONDS = 0.2

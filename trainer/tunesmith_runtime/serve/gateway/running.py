@@ -24,12 +24,12 @@ from tunesmith_api.traffic import GatewayReport, Routes
 from tunesmith_runtime import process
 from tunesmith_runtime.errors import ConfigError, PortTakenError
 from tunesmith_runtime.progress import ProgressReporter
+from tunesmith_runtime.serve.following import FollowedFile
 from tunesmith_runtime.serve.gateway import calling, tracing
 from tunesmith_runtime.serve.gateway.application import Gateway
 from tunesmith_runtime.serve.gateway.calling import Caller
 from tunesmith_runtime.serve.gateway.cluster_routes import WatchedRoutes
 from tunesmith_runtime.serve.gateway.edge import EdgeProtocol
-from tunesmith_runtime.serve.gateway.following import FollowedFile
 from tunesmith_runtime.serve.gateway.forwarding import Forwarder, open_session
 from tunesmith_runtime.serve.gateway.keys import Keys
 from tunesmith_runtime.serve.gateway.metrics import Metrics

@@ -1,4 +1,4 @@
-"""Files that change while the gateway runs: read when they do, by whoever takes them up."""
+"""Files that change while a server runs: read when they do, by whoever takes them up."""
 
 import asyncio
 from collections.abc import Callable
