@@ -194,7 +194,7 @@ def test_a_server_is_ready_when_one_of_its_pods_is() -> None:
 
 
 def test_each_pod_of_a_server_reports_its_adapters() -> None:
-    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    ready: Object = {"conditions": [{"type": "Ready", "status": "True"}]}
     deployment = made("Deployment", "bot-v1", "server", status={"availableReplicas": 2})
     service = made("Service", "bot", "server", spec={"ports": [{"port": 8000}]})
     pods = [pod("one", **ready), pod("three"), pod("two", **ready)]
@@ -208,7 +208,12 @@ def test_each_pod_of_a_server_reports_its_adapters() -> None:
 def test_what_pods_have_said_that_are_long_gone_is_outdated() -> None:
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     old, new = {"updatedAt": "2026-11-22T11:49:59Z"}, {"updatedAt": "2026-11-22T11:51:00Z"}
-    said: dict[str, Object] = {"here.json": old, "gone.json": old, "unheard-of.json": new, "garbage.json": {"version": "x"}}
+    said: dict[str, Object] = {
+        "here.json": old,
+        "gone.json": old,
+        "unheard-of.json": new,
+        "garbage.json": {"version": "x"},
+    }
     deployment = made("Deployment", "bot-v1", "server", status={})
     found = server_that_says(said, deployment, made("Service", "bot", "server"), pod("here"))
     assert outdated(found, now) == ("gone.json", "garbage.json")
