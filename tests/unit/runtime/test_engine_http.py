@@ -148,6 +148,11 @@ CHAT: dict[str, Any] = {"model": "bot", "messages": HELLO, "max_tokens": 2}
 TEXT: dict[str, Any] = {"model": "bot", "prompt": "a", "max_tokens": 2}
 
 
+def form(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the response_format of a schema."""
+    return {"type": "json_schema", "json_schema": {"name": "it", "schema": schema}}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "sentence"),
     [
@@ -167,9 +172,34 @@ TEXT: dict[str, Any] = {"model": "bot", "prompt": "a", "max_tokens": 2}
         ),
         (
             "chat/completions",
-            CHAT | {"response_format": {"type": "json_object"}},
+            CHAT | {"response_format": form({"type": "integer", "minimum": 5, "maximum": 2})},
             400,
-            "response_format json_object is not supported by this engine; leave it out",
+            "the schema cannot be kept to: Unsatisfiable schema: minimum (5) is greater than maximum (2)",
+        ),
+        (
+            "chat/completions",
+            CHAT | {"response_format": form({"type": "object", "unevaluatedItems": False})},
+            400,
+            'Unimplemented keys: ["unevaluatedItems"]',
+        ),
+        ("chat/completions", CHAT | {"response_format": {"type": "grammar"}}, 400, "response_format.type"),
+        (
+            "chat/completions",
+            CHAT | {"response_format": {"type": "json_schema"}},
+            400,
+            "json_schema is required for type json_schema",
+        ),
+        (
+            "chat/completions",
+            CHAT | {"response_format": {"type": "json_object"}, "ignore_eos": True},
+            400,
+            "response_format needs answers to end; leave out ignore_eos",
+        ),
+        (
+            "chat/completions",
+            CHAT | {"response_format": {"type": "json_object"}, "tools": [{"type": "function"}]},
+            400,
+            "response_format leaves no room for tool calls",
         ),
         (
             "chat/completions",
@@ -196,7 +226,6 @@ TEXT: dict[str, Any] = {"model": "bot", "prompt": "a", "max_tokens": 2}
         ("embeddings", {"model": "bot", "input": "a", "dimensions": 3}, 400, "dimensions is not known here"),
         ("images/generations", {}, 404, "POST /v1/images/generations: Not Found"),
         ("models", {}, 405, "Method Not Allowed"),
-        ("load_lora_adapter", {"lora_name": "x", "lora_path": "/"}, 403, "it has no $TUNESMITH_ADMIN_TOKEN"),
     ],
 )
 def test_requests_that_are_wrong_are_told_so(

@@ -108,7 +108,7 @@ def prompts_of(asked: Asked, tokenizer: PreTrainedTokenizerBase, ends: frozenset
                 asked,
                 index * question.n + number,
                 tokens,
-                Sampler(question.sampling, number),
+                Sampler(question.sampling, number, question.form.copy() if question.form else None),
                 Writer(tokenizer, question.stops, keeps_special=question.keeps_special),
                 ends,
             )

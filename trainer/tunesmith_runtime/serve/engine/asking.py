@@ -54,8 +54,10 @@ def chat_question(request: ChatRequest, served: Served, adapter: str | None) -> 
     most = request.max_completion_tokens or request.max_tokens
     _check_length(served, len(prompt), most or 1, "messages")
     question = _question(request, served, adapter, (prompt,), most or room)
+    schema = request.response_format.wanted if request.response_format else None
     return replace(
         question,
+        form=None if schema is None else served.forms.form(schema),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         keeps_special=template_of(request, served.tokenizer) is not None,
     )

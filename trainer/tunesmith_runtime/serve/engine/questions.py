@@ -1,6 +1,8 @@
 """What a request asks of the model, in tokens, and the pieces that its answers come in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from tunesmith_runtime.serve.engine.forms import Form
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Question:
     # Whether the likelihoods of the prompt's own tokens are asked for.
     scores_prompt: bool = False
     ignores_end: bool = False
+    # What answers have to look like, at its beginning.
+    form: Form | None = field(default=None, compare=False)
     # Whether tokens that are no words, such as those around a tool call, are part of the text.
     keeps_special: bool = False
 

@@ -142,12 +142,37 @@ def _with_object(call: Any) -> Any:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
+class NamedSchema(BaseModel):
+    """A JSON schema, and how it is called."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+
+    name: str = Field(max_length=64)
+    description: str | None = None
+    content: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
 class ResponseFormat(BaseModel):
-    """The form of an answer."""
+    """What an answer has to look like: any text, a JSON object, or JSON that fits a schema."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    type: str
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema is required for type json_schema, and for no other")
+        return self
+
+    @property
+    def wanted(self) -> dict[str, Any] | None:
+        """The JSON schema that answers have to fit; None: any text."""
+        if self.json_schema is not None:
+            return self.json_schema.content
+        return {"type": "object"} if self.type == "json_object" else None
 
 
 class ChatRequest(Generating):
@@ -166,11 +191,11 @@ class ChatRequest(Generating):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.response_format is not None and self.response_format.type != "text":
-            raise ValueError(
-                f"response_format {self.response_format.type[:40]} is not supported by this engine; leave it out, and "
-                "ask for the form in the messages"
-            )
+        if self.response_format is not None and self.response_format.wanted is not None:
+            if self.tools and self.tool_choice != "none":
+                raise ValueError("response_format leaves no room for tool calls; leave out tools, or response_format")
+            if self.ignore_eos:
+                raise ValueError("response_format needs answers to end; leave out ignore_eos, or response_format")
         if ours := sorted(_NOT_FOR_TEMPLATES & (self.chat_template_kwargs or {}).keys()):
             raise ValueError(f"chat_template_kwargs must not have {', '.join(ours)}: the model's own template counts")
         if self.top_logprobs is not None and not self.logprobs:

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 import torch
 
+from tunesmith_runtime.serve.engine.forms import Form
 from tunesmith_runtime.serve.engine.questions import Sampling, Score
 
 
 class Sampler:
     """Chooses the tokens of one answer. What it draws depends on the seed and the answer's number, on no other row."""
 
-    def __init__(self, sampling: Sampling, number: int) -> None:
+    def __init__(self, sampling: Sampling, number: int, form: Form | None = None) -> None:
         self._sampling = sampling
+        self._form = form
         self._penalised = bool(sampling.presence_penalty or sampling.frequency_penalty)
         self._counts: Counter[int] = Counter()
         seed = None if sampling.seed is None else f"{sampling.seed}/{number}"
@@ -22,10 +24,12 @@ class Sampler:
     @property
     def plain(self) -> bool:
         """Whether it takes the likeliest token, whatever has been written."""
-        return not (self._sampling.temperature or self._penalised or self._sampling.bias)
+        return not (self._sampling.temperature or self._penalised or self._sampling.bias or self._form)
 
     def took(self, token: int) -> None:
-        """Count a token that was chosen."""
+        """Remember a token that was chosen."""
+        if self._form is not None:
+            self._form.took(token)
         if self._penalised:
             self._counts[token] += 1
 
@@ -34,6 +38,8 @@ class Sampler:
         sampling, logits = self._sampling, logits.float()
         if self._counts or sampling.bias:
             logits = self._shifted(logits)
+        if self._form is not None:
+            logits = self._form.allowed(logits)
         if not sampling.temperature:
             return int(logits.argmax())
         if sampling.top_k:

@@ -1,6 +1,7 @@
 """The model that is served, and what follows from its files."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
 from tunesmith_runtime.models.positions import learnt_positions
 from tunesmith_runtime.models.tasks import is_adapter_folder, kind_of, read_config
 from tunesmith_runtime.serve.engine.adapters import Adapters
+from tunesmith_runtime.serve.engine.forms import Forms
 from tunesmith_runtime.serve.engine.questions import Sampling
 
 # What a model that does not say can read.
@@ -46,6 +48,11 @@ class Served:
     def embeds(self) -> bool:
         """Whether texts have vectors in it: virtual tokens are no part of a text."""
         return not isinstance(self.model, PeftModel)
+
+    @cached_property
+    def forms(self) -> Forms:
+        """The forms that answers can be asked for in."""
+        return Forms(self.tokenizer, self.vocabulary, self.ends)
 
     @property
     def vocabulary(self) -> int:
