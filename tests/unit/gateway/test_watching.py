@@ -61,6 +61,23 @@ async def test_drift_and_quality_are_reported_while_requests_go_on(folder: Path)
 
 
 @story
+async def test_answers_of_the_revision_that_serves_are_graded(folder: Path) -> None:
+    with judge_server(score=lambda answer: "10" if "canary" in answer else "1") as judge:
+        watch = {"watcher": {"endpoint": {"url": judge.url, "model": "wise"}, "sample": 1, "windowAnswers": 5}}
+        async with engine() as stable, engine("canary") as canary:
+            both = (upstream(1, stable, 50), upstream(2, canary, 50))
+            async with gateway(folder, *both, watch=watch) as served:
+                await ask(served, SHOP, 20, seed=1)
+                await eventually(lambda: served.report.watch.quality is not None, served.serving)  # type: ignore[union-attr]
+                assert served.report.watch is not None
+                assert served.report.watch.quality is not None
+                assert served.report.watch.quality.score == 0
+                await served.takes_up(upstream(2, canary), watch=watch)
+                await ask(served, SHOP, 10, seed=2)
+                await eventually(lambda: served.report.watch.quality.score == 1, served.serving)  # type: ignore[union-attr]
+
+
+@story
 async def test_embeddings_come_from_the_revision_that_answers(folder: Path) -> None:
     watch = {"drift": {"reference": records(folder), "windowRequests": 50, "method": "mmd"}}
     async with engine() as stable, gateway(folder, upstream(1, stable), watch=watch) as served:

@@ -15,7 +15,7 @@ from tests.endpoints import EndpointServer, serving
 from tests.gateways import embedding as letter_counts
 from tests.judge import judge_server
 from tunesmith_api.serving.capture import Capture
-from tunesmith_api.serving.watch import Drift, DriftReport, Watcher
+from tunesmith_api.serving.watch import Drift, DriftReport, QualityReport, Watcher
 from tunesmith_runtime.data.records import Conversation, Message
 from tunesmith_runtime.endpoint import EndpointRefusedError, EndpointUnavailableError
 from tunesmith_runtime.serve.watching import divergence, embedding
@@ -160,7 +160,7 @@ def test_a_judge_grades_answers() -> None:
     ) as judge:
         grader = Grader(watcher(judge.url, rubric="Is it polite?", windowAnswers=6))
         answers = ["good", "odd", "bad", "good", "bad", "good", "good", "bad", "bad", "bad"]
-        found = [grader.grade("Open?", answer) for answer in answers]
+        found = [grader.grade("Open?", answer, 1) for answer in answers]
     assert found[:5] == [None] * 5
     assert [(each.score, each.answers) for each in found[5:] if each] == [
         (0.6, 5), (0.6667, 6), (0.5, 6), (0.5, 6), (0.3333, 6)
@@ -168,9 +168,18 @@ def test_a_judge_grades_answers() -> None:
     assert "Is it polite?" in judge.questions[0]
 
 
+def test_another_revision_is_graded_anew() -> None:
+    with judge_server(score=lambda answer: "10" if answer == "good" else "1") as judge:
+        grader = Grader(watcher(judge.url, windowAnswers=5))
+        bad = [grader.grade("Open?", "bad", 1) for _ in range(5)][-1]
+        good = [grader.grade("Open?", "good", 2) for _ in range(5)]
+    assert (bad and bad.score, good[:4]) == (0, [None] * 4)
+    assert good[4] == QualityReport(score=1, answers=5)
+
+
 def test_a_judge_that_is_gone() -> None:
     with pytest.raises(EndpointUnavailableError, match="the judge cannot be reached"):
-        Grader(watcher("http://127.0.0.1:1/v1")).grade("a", "b")
+        Grader(watcher("http://127.0.0.1:1/v1")).grade("a", "b", 1)
 
 
 def test_a_classifier_grades_answers() -> None:
@@ -185,11 +194,11 @@ def test_a_classifier_grades_answers() -> None:
 
     with serving(Classifier()) as server:
         grader = Grader(watcher(server.url, goodLabel="fine"))
-        found = [grader.grade("", answer) for answer in ("good", "good", "good", "bad", "bad")]
+        found = [grader.grade("", answer, 1) for answer in ("good", "good", "good", "bad", "bad")]
         assert found[-1] is not None
         assert found[-1].score == pytest.approx((3 * 0.9 + 2 * 0.1) / 5)
         with pytest.raises(EndpointRefusedError, match="not as vLLM's /classify does"):
-            grader.grade("", "odd")
+            grader.grade("", "odd", 1)
 
 
 def test_what_the_user_said_last_is_what_is_asked() -> None:

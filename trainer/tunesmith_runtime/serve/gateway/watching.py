@@ -67,6 +67,8 @@ class Watching:
         self._metrics = metrics
         self._log = log
         self._setting: _Setting | None = None
+        # Whose answers are graded: the revision that serves, not one that is rolled out beside it.
+        self._serving = 0
         self._changed = asyncio.Event()
         self._waiting: deque[_Seen] = deque()
         self._bytes = 0
@@ -75,6 +77,7 @@ class Watching:
     def go_by(self, routes: Routes) -> None:
         """Watch what these routes say."""
         watch = routes.watch
+        self._serving = routes.upstreams[0].revision if routes.upstreams else 0
         setting = _Setting(watch, routes.capture, self._model) if watch else None
         if setting != self._setting:
             self._setting = setting
@@ -93,10 +96,11 @@ class Watching:
         setting, upstream = self._setting, exchange.upstream
         if setting is None or upstream is None or upstream.url is None or exchange.tally is None:
             return
-        if not exchange.answered or exchange.endpoint not in _WATCHED or not (setting.watch.drift or exchange.graded):
+        graded = exchange.graded and upstream.revision == self._serving
+        if not exchange.answered or exchange.endpoint not in _WATCHED or not (setting.watch.drift or graded):
             return
-        answer = exchange.tally.kept if exchange.graded else b""
-        seen = _Seen(exchange.body, answer, upstream.url, upstream.revision, exchange.graded)
+        answer = exchange.tally.kept if graded else b""
+        seen = _Seen(exchange.body, answer, upstream.url, upstream.revision, graded)
         if seen.size > LONGEST_BYTES or self._bytes + seen.size > MOST_BYTES:
             self._metrics.unwatched.inc()
             return

@@ -89,7 +89,9 @@ def desks(setting: Any, reports: Reports) -> dict[str, Desk]:
         from tunesmith_runtime.serve.watching.grading import Grader
 
         grader = Grader(watch.watcher)
-        made["quality"] = Desk("quality", lambda each: grader.grade(each["prompt"], each["answer"]), reports)
+        made["quality"] = Desk(
+            "quality", lambda each: grader.grade(each["prompt"], each["answer"], each["revision"]), reports
+        )
     return made
 
 

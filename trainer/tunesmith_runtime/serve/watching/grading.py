@@ -24,7 +24,7 @@ _TOKENS = 16
 
 
 class Grader:
-    """Grades answers one at a time, and remembers the last scores."""
+    """Grades answers one at a time, and remembers the last scores of the revision that serves."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -32,11 +32,12 @@ class Grader:
         self._caller = caller_of(watcher.endpoint, "the judge", _FIELD)
         self._criterion = Criterion(name="quality", description=watcher.rubric)
         self._graded = 0
+        self._revision = 0
         self._step = max(1, watcher.window_answers // 5)
         self._endpoint: Endpoint | None = None
         self._open = ExitStack()
 
-    def grade(self, prompt: str, answer: str) -> QualityReport | None:
+    def grade(self, prompt: str, answer: str, revision: int) -> QualityReport | None:
         """Grade an answer; return the mean where there is news.
 
         There is none while there are few scores, when this one could not be read, and within each fifth of a window,
@@ -46,6 +47,9 @@ class Grader:
         score = self._judged(prompt, answer) if self._watcher.good_label is None else self._classified(answer)
         if score is None:
             return None
+        if revision != self._revision:
+            self._scores.clear()
+            self._revision, self._graded = revision, 0
         self._scores.append(score)
         self._graded += 1
         if self._graded < FEWEST_SCORES or (self._graded > FEWEST_SCORES and self._graded % self._step):
