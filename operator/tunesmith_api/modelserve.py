@@ -1,5 +1,6 @@
 """ModelServe: a model behind an OpenAI-compatible endpoint."""
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -46,10 +47,28 @@ class Requirement(ApiModel):
     )
 
 
+def check_unique(requires: Sequence[Requirement]) -> None:
+    """Raise ValueError when an EvalJob is named twice."""
+    names = [requirement.eval_job for requirement in requires]
+    if len(set(names)) < len(names):
+        raise ValueError("requires names an EvalJob twice")
+
+
 class Adapter(ModelReference):
     """An adapter on the model, by the job that publishes it or by URI."""
 
     name: ItemName = Field(description="What clients name as their model.")
+    requires: tuple[Requirement, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Gates that the adapter must have passed before it is served. Until then all of the spec waits.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["evalJob"]},
+    )
+
+    @model_validator(mode="after")
+    def _unique_requirements(self) -> Self:
+        check_unique(self.requires)
+        return self
 
 
 class Watch(WatchPolicy):
@@ -148,10 +167,14 @@ class ModelServeSpec(GatewayPolicy):
 
     @model_validator(mode="after")
     def _unique_requirements(self) -> Self:
-        names = [requirement.eval_job for requirement in self.requires]
-        if len(set(names)) < len(names):
-            raise ValueError("requires names an EvalJob twice")
+        check_unique(self.requires)
         return self
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Names of the EvalJobs that the model and its adapters must have passed."""
+        requires = (*self.requires, *(each for adapter in self.adapters for each in adapter.requires))
+        return tuple(dict.fromkeys(each.eval_job for each in requires))
 
 
 class ModelServeStatus(StatusModel):

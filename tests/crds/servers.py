@@ -66,7 +66,10 @@ _TOOLS: Object = {
 }
 _MODEL_SERVE: Object = RUN | {
     "model": {"fineTuneJob": "bot"},
-    "adapters": [{"name": "legal", "fineTuneJob": "legal"}, {"name": "tone", "uri": "pvc://models/tone"}],
+    "adapters": [
+        {"name": "legal", "fineTuneJob": "legal", "requires": [{"evalJob": "legal-eval"}]},
+        {"name": "tone", "uri": "pvc://models/tone"},
+    ],
     "engine": {"type": "transformers"},
     "modelCache": {"claimName": "models"},
     "requires": [{"evalJob": "bot-eval"}],

@@ -1,11 +1,13 @@
 """What follows for a ModelServe."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tunesmith_api import conditions as c
 from tunesmith_api.contract import ServeRun
-from tunesmith_api.modelserve import ModelServeStatus
+from tunesmith_api.finetunejob import PublishedModel
+from tunesmith_api.modelserve import ModelServeStatus, Requirement
 from tunesmith_api.resources import EvalJob, ModelServe
 from tunesmith_api.serving.revision import (
     Revision,
@@ -100,17 +102,22 @@ def _wanted(serve: ModelServe, observed: Observed) -> RevisionTemplate | Situati
     model = references.resolve(serve.spec.model, observed)
     if isinstance(model, Situation):
         return model
-    for requirement in serve.spec.requires:
-        closed = references.gate(requirement.eval_job, model, observed)
-        if closed:
-            return closed
+    if closed := _closed(serve.spec.requires, model, observed):
+        return closed
     adapters: list[ServedAdapter] = []
     for each in serve.spec.adapters:
         found = references.resolve(each, observed)
         if isinstance(found, Situation):
             return found
+        if closed := _closed(each.requires, found, observed):
+            return closed
         adapters.append(ServedAdapter(**dict(found), name=each.name))
     return revisions.template_of(serve, model, adapters)
+
+
+def _closed(requires: Sequence[Requirement], model: PublishedModel, observed: Observed) -> Situation | None:
+    """Return the situation before the first gate that a model has not passed, if there is one."""
+    return next((shut for each in requires if (shut := references.gate(each.eval_job, model, observed))), None)
 
 
 def _chosen(serve: ModelServe, status: ModelServeStatus, wanted: RevisionTemplate, now: datetime) -> ModelServeStatus:

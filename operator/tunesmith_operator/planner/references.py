@@ -125,7 +125,7 @@ def _served_by(name: str, job: EvalJob, observed: Observed) -> Subject | Situati
         return Situation(
             "working", c.REFERENCE_NOT_FOUND, f"waits for ModelServe {name}, which does not exist; create it"
         )
-    if any(requirement.eval_job == job.metadata.name for requirement in serve.spec.requires):
+    if job.metadata.name in serve.spec.gates:
         return Situation(
             "blocked",
             c.REFERENCE_CYCLE,
@@ -288,7 +288,7 @@ def named_by(resource: Resource) -> tuple[Reference, ...]:
             targets = (spec.target, spec.baseline) if spec.baseline else (spec.target,)
             return (*(each for target in targets for each in _of_target(target)), *over)
         case ModelServe(spec=spec):
-            gates = tuple(Reference(kind="EvalJob", name=requirement.eval_job) for requirement in spec.requires)
+            gates = tuple(Reference(kind="EvalJob", name=name) for name in spec.gates)
             rollout = resource.status.rollout
             evaluations = rollout.evaluations if rollout else ()
             asked = tuple(Reference(kind="EvalJob", name=each.name) for each in evaluations if each.verdict is None)

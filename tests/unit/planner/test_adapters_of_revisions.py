@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from tests.builders import model_serve
+from tests.builders import eval_job, model_serve
 from tests.unit.planner.serving_world import ServingWorld
 from tunesmith_api import conditions as c
+from tunesmith_api.evaljob import EvalJobStatus, Subject
 from tunesmith_operator.planner.serving.commands import UNDO
 
 V1 = "support-bot-v1"
@@ -13,7 +14,7 @@ FORMAL = {"name": "formal", "uri": "s3://models/formal"}
 VLLM = {"engine": {"type": "vllm"}, "podTemplate": {"image": "registry.test/vllm:1"}}
 
 
-def serving(*adapters: dict[str, str], **spec: Any) -> ServingWorld:
+def serving(*adapters: dict[str, Any], **spec: Any) -> ServingWorld:
     """Return a world in which revision 1 serves, with adapters."""
     plain = {"model": {"uri": "pvc://models/one"}, "replicas": 2, "traffic": {"provider": "gateway"}}
     world = ServingWorld(model_serve(**{**plain, "adapters": list(adapters), **spec}))
@@ -122,6 +123,22 @@ def test_a_revision_that_is_rolled_out_is_given_them_too() -> None:
     world.settle()
     assert (told_to_engines(world), told_to_engines(world, "support-bot-v2")) == (["legal"], ["legal", "formal"])
     assert (world.status.revision, world.weights()) == (2, {1: 90, 2: 10}), "the rollout goes on"
+
+
+def test_an_adapter_waits_for_its_own_gates() -> None:
+    world = serving(LEGAL)
+    world.others = (eval_job(name="formal-eval"),)
+    world.change(adapters=[LEGAL, FORMAL | {"requires": [{"evalJob": "formal-eval"}]}])
+    world.settle()
+    assert (told_to_engines(world), world.told().reason) == (["legal"], c.WAITING_FOR_EVAL_JOB)
+    assert world.told().message == "waits for the verdict of EvalJob formal-eval"
+    assert world.status.phase == "Ready", "what serves goes on"
+
+    judged = Subject(uri=FORMAL["uri"], adapter=True)
+    status = EvalJobStatus(phase="Succeeded", verdict="Passed", target=judged)
+    world.others = (eval_job(name="formal-eval").model_copy(update={"status": status}),)
+    world.settle()
+    assert told_to_engines(world) == ["legal", "formal"]
 
 
 def test_a_refused_revision_that_was_given_adapters_is_not_tried_again() -> None:
