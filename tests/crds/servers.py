@@ -179,6 +179,7 @@ _REVISION: Object = {
         "modelCache": {"claimName": "models"},
         "prompt": _PROMPT,
     },
+    "adapters": [_MODEL | {"name": "tone"}],
 }
 _SHARE: Object = {"revision": 3, "weight": 90, "actualWeight": 88.9, "replicas": 8, "readyReplicas": 7}
 MODEL_SERVE_STATUS: Object = {
@@ -189,6 +190,7 @@ MODEL_SERVE_STATUS: Object = {
     "serving": _MODEL,
     "stable": _SHARE,
     "canary": _SHARE | {"revision": 5, "weight": 10, "actualWeight": 11.1},
+    "adapters": [{"name": "legal", "readyReplicas": 7, "message": "pvc://models/legal is no adapter"}],
     "replicas": 8,
     "httpRoute": "bot",
     "selector": "app.kubernetes.io/name=tunesmith-serve",
