@@ -127,7 +127,9 @@ def _chosen(serve: ModelServe, status: ModelServeStatus, wanted: RevisionTemplat
     if refused and revisions.same(refused.now, wanted):
         return status
     status = status.model_copy(update={"refused": None})
-    if rolling and revisions.takes(rolling, wanted):
+    # One whose pods do not answer yet may never do so for the adapters that it was made with.
+    answers = status.rollout is not None and status.rollout.stage != "Starting"
+    if rolling and (revisions.same(rolling.now, wanted) or (answers and revisions.takes(rolling, wanted))):
         return revisions.given(status, rolling, wanted)
     if rolling:
         evaluations = status.rollout.evaluations if status.rollout else ()

@@ -6,7 +6,7 @@ from tests.builders import eval_job, model_serve
 from tests.unit.planner.serving_world import ServingWorld
 from tunesmith_api import conditions as c
 from tunesmith_api.evaljob import EvalJobStatus, Subject
-from tunesmith_operator.planner.serving.commands import UNDO
+from tunesmith_operator.planner.serving.commands import ABORT, UNDO
 
 V1 = "support-bot-v1"
 LEGAL = {"name": "legal", "uri": "pvc://models/legal"}
@@ -93,6 +93,15 @@ def test_engines_that_cannot_load_adapters_are_rebuilt() -> None:
     assert world.status.revision == 2
 
 
+def test_a_revision_that_does_not_answer_for_its_adapters_is_followed_by_another() -> None:
+    world = ServingWorld(model_serve(model={"uri": "pvc://models/one"}, adapters=[LEGAL, FORMAL]))
+    world.hindered = {1}
+    world.settle()
+    world.change(adapters=[LEGAL])
+    world.settle()
+    assert [each.state for each in world.status.revisions] == ["Superseded", "Promoted"]
+
+
 def test_an_adapter_that_cannot_be_loaded_is_said_and_the_others_are_served() -> None:
     world = serving(LEGAL)
     world.deployments[V1].refuses = {"formal": "s3://models/formal is no adapter"}
@@ -142,13 +151,12 @@ def test_an_adapter_waits_for_its_own_gates() -> None:
 
 
 def test_a_refused_revision_that_was_given_adapters_is_not_tried_again() -> None:
-    world = serving(LEGAL, rollout={"progressDeadlineSeconds": 60})
-    world.hindered = {2}
+    world = serving(LEGAL, rollout={"strategy": "canary", "steps": [{"weight": 10, "approval": True}]})
     world.change(model={"uri": "pvc://models/two"})
     world.settle()
     world.change(adapters=[LEGAL, FORMAL])
     world.settle()
-    world.passes(61)
+    world.annotate(ABORT, "2")
     world.settle()
     assert (world.status.refused, world.status.revision) == (2, 2)
     world.change(adapters=[LEGAL])

@@ -84,7 +84,7 @@ def _situation(adapters: Sequence[AdapterStatus], pods: int) -> tuple[ConditionS
     if missing:
         return "False", Situation("working", c.LOADING, f"adapter {', '.join(missing)}")
     names = ", ".join(each.name for each in adapters)
-    return "True", Situation("done", c.ALL_LOADED, f"all pods have {names}")
+    return "True", Situation("done", c.ALL_LOADED, f"all pods have loaded {names}")
 
 
 def _events(now: Condition, before: Condition | None) -> Iterator[Event]:
