@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from tunesmith_api.serving.engine import CustomServer, Engine, VllmArgs, option_of
-from tunesmith_api.serving.vllm_options import ONLY_ON, SWITCHES
+from tunesmith_api.serving.vllm_options import LISTS, ONLY_ON, SWITCHES
 
 _HOST = "0.0.0.0"  # noqa: S104 - the pod's own
 
@@ -55,6 +55,9 @@ def _further(options: Mapping[str, str]) -> Iterator[str]:
             yield f"--{'' if value == 'true' else 'no-'}{name}"
         elif name in ONLY_ON:
             yield f"--{name}"
+        elif name in LISTS:
+            yield f"--{name}"
+            yield from value.split()
         else:
             # In one word with its name, a value is never taken for another option.
             yield f"--{name}={value}"

@@ -28,6 +28,7 @@ def test_options_of_fields_and_others() -> None:
         "enable-log-requests": "false",
         "disable-log-stats": "true",
         "chat-template": "--api-key stolen",
+        "cudagraph-capture-sizes": "1 2  8",
     }
     assert line({"args": args, "extraArgs": extra})[6:] == [
         "--max-model-len=4096",
@@ -35,6 +36,10 @@ def test_options_of_fields_and_others() -> None:
         "--enforce-eager",
         "--no-enable-prefix-caching",
         "--chat-template=--api-key stolen",
+        "--cudagraph-capture-sizes",
+        "1",
+        "2",
+        "8",
         "--disable-log-stats",
         "--enable-expert-parallel",
         "--no-enable-log-requests",
