@@ -56,6 +56,7 @@ def test_an_option_that_vllm_does_not_have() -> None:
         ("served-model-name", "clients call the model by the ModelServe's name"),
         ("trust-remote-code", "code that comes with a model is never run"),
         ("lora-modules", "it follows from the adapters"),
+        ("shutdown-timeout", "answers that are under way have the pod's grace period"),
         ("middleware", "code is not named by the spec"),
     ],
 )

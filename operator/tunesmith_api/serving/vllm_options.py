@@ -29,7 +29,7 @@ prefill-context-parallel-size prefill-schedule-interval prefix-cache-retention-i
 prefix-match-unit profiler-config pt-load-map-location quantization-config reasoning-config reasoning-parser
 renderer-num-workers replayssm-buffer-len response-role runner safetensors-load-strategy
 safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduling-policy show-hidden-metrics-for-version
-shutdown-timeout sparse-indexer-topk-backend spec-method spec-model spec-tokens speculative-config sse-keep-alive-interval
+sparse-indexer-topk-backend spec-method spec-model spec-tokens speculative-config sse-keep-alive-interval
 stream-interval structured-outputs-config tokenizer-mode tool-call-parser tool-strict-level ubatch-size
 uvicorn-log-level video-pruning-method video-pruning-rate watermark watermark-config weight-transfer-config
 """
@@ -92,6 +92,7 @@ _REASONS: Mapping[str, str] = {
         "data-parallel-external-lb data-parallel-multi-port-external-lb data-parallel-supervisor-port"
     ),
     "logs go where the cluster collects them": "logging-config log-config-file",
+    "answers that are under way have the pod's grace period": "shutdown-timeout",
     "the server calls no others": "tool-server",
 }
 
