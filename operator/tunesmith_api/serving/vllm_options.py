@@ -3,38 +3,40 @@
 from collections.abc import Mapping
 
 _VALUES = """
-additional-config all2all-backend allowed-headers allowed-media-domains allowed-methods allowed-origins
-anthropic-disabled-thinking-effort api-server-count attention-backend attention-config aux-output-config block-size
-chat-template chat-template-content-format cohere-format collect-detailed-traces compilation-config config-format
-convert cp-kv-cache-interleave-size cpu-distributed-timeout-seconds cpu-offload-gb cpu-offload-params
-cudagraph-capture-sizes custom-histogram-buckets data-parallel-backend data-parallel-size dbo-decode-token-threshold
-dbo-prefill-token-threshold dcp-comm-backend dcp-kv-cache-interleave-size decode-context-parallel-size
-default-chat-template-kwargs device-ids device-memory-utilization diffusion-config disable-access-log-for-endpoints
-distributed-executor-backend distributed-timeout-seconds dp-supervisor-probe-failure-threshold
-dp-supervisor-probe-interval-s dp-supervisor-probe-timeout-s dp-sync-interval ec-manager-config ec-transfer-config
-elastic-ep-max-dp-size engram-config eplb-config expert-placement-strategy fault-tolerance-config fingerprint-mode
-fingerprint-value gdn-prefill-backend generation-config h11-max-header-count h11-max-incomplete-event-size
-hf-overrides ignore-patterns ir-op-priority jit-monitor-mode kda-decode-backend kda-prefill-backend kernel-config
-kv-cache-dtype-skip-layers kv-cache-memory-bytes kv-cache-metrics-sample kv-events-config kv-offloading-backend
-kv-offloading-size kv-transfer-config limit-mm-per-prompt linear-backend load-format log-level logprobs-mode
-long-prefill-token-threshold lora-dtype lora-target-modules mamba-backend mamba-block-size mamba-cache-dtype
-mamba-cache-mode mamba-cache-philox-rounds mamba-ssm-cache-dtype mamba-ssu-algorithm max-cpu-loras
-max-cudagraph-capture-size max-log-len max-logprobs max-lora-cls-labels max-num-active-seqs max-num-queued-reqs
-max-num-queued-tokens max-num-scheduled-tokens max-parallel-loading-workers media-io-kwargs mm-encoder-attn-backend
-mm-encoder-attn-dtype mm-encoder-fp8-scale-path mm-encoder-fp8-scale-save-margin mm-encoder-fp8-scale-save-path
-mm-encoder-tp-mode mm-hasher-algorithm mm-ipc-gpu-memory-gb mm-processor-cache-gb mm-processor-cache-type
-mm-processor-device mm-processor-kwargs mm-shm-cache-max-object-size-mb mm-tensor-ipc model-impl
-model-loader-extra-config moe-backend num-gpu-blocks-override numa-bind-cpus numa-bind-nodes offload-backend
-offload-group-size offload-num-in-group offload-params offload-prefetch-step optimization-level otlp-traces-endpoint
+additional-config all2all-backend allowed-headers allowed-methods allowed-origins anthropic-disabled-thinking-effort
+api-server-count attention-backend attention-config aux-output-config block-size chat-template
+chat-template-content-format cohere-format compilation-config config-format convert cp-kv-cache-interleave-size
+cpu-distributed-timeout-seconds cpu-offload-gb custom-histogram-buckets data-parallel-backend data-parallel-size
+dbo-decode-token-threshold dbo-prefill-token-threshold dcp-comm-backend dcp-kv-cache-interleave-size
+decode-context-parallel-size default-chat-template-kwargs device-ids device-memory-utilization diffusion-config
+disable-access-log-for-endpoints distributed-executor-backend distributed-timeout-seconds
+dp-supervisor-probe-failure-threshold dp-supervisor-probe-interval-s dp-supervisor-probe-timeout-s dp-sync-interval
+ec-manager-config ec-transfer-config elastic-ep-max-dp-size engram-config eplb-config expert-placement-strategy
+fault-tolerance-config fingerprint-mode fingerprint-value gdn-prefill-backend generation-config h11-max-header-count
+h11-max-incomplete-event-size hf-overrides ir-op-priority jit-monitor-mode kda-decode-backend kda-prefill-backend
+kernel-config kv-cache-memory-bytes kv-cache-metrics-sample kv-events-config kv-offloading-backend kv-offloading-size
+kv-transfer-config limit-mm-per-prompt linear-backend load-format log-level logprobs-mode long-prefill-token-threshold
+lora-dtype mamba-backend mamba-block-size mamba-cache-dtype mamba-cache-mode mamba-cache-philox-rounds
+mamba-ssm-cache-dtype mamba-ssu-algorithm max-cpu-loras max-cudagraph-capture-size max-log-len max-logprobs
+max-lora-cls-labels max-num-active-seqs max-num-queued-reqs max-num-queued-tokens max-num-scheduled-tokens
+max-parallel-loading-workers media-io-kwargs mm-encoder-attn-backend mm-encoder-attn-dtype mm-encoder-fp8-scale-path
+mm-encoder-fp8-scale-save-margin mm-encoder-fp8-scale-save-path mm-encoder-tp-mode mm-hasher-algorithm
+mm-ipc-gpu-memory-gb mm-processor-cache-gb mm-processor-cache-type mm-processor-device mm-processor-kwargs
+mm-shm-cache-max-object-size-mb mm-tensor-ipc model-impl model-loader-extra-config moe-backend num-gpu-blocks-override
+offload-backend offload-group-size offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoint
 override-generation-config per-request-spec-decode-metrics performance-mode pooler-config
 prefill-context-parallel-size prefill-schedule-interval prefix-cache-retention-interval prefix-caching-hash-algo
 prefix-match-unit profiler-config pt-load-map-location quantization-config reasoning-config reasoning-parser
 renderer-num-workers replayssm-buffer-len response-role runner safetensors-load-strategy
 safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduling-policy show-hidden-metrics-for-version
-shutdown-timeout sleep-preserve-parameter-names sparse-indexer-topk-backend spec-method spec-model spec-tokens
-speculative-config sse-keep-alive-interval stream-interval structured-outputs-config tokenizer-mode tool-call-parser
-tool-strict-level ubatch-size uvicorn-log-level video-pruning-method video-pruning-rate watermark watermark-config
-weight-transfer-config
+sparse-indexer-topk-backend spec-method spec-model spec-tokens speculative-config sse-keep-alive-interval
+stream-interval structured-outputs-config tokenizer-mode tool-call-parser tool-strict-level ubatch-size
+uvicorn-log-level video-pruning-method video-pruning-rate watermark watermark-config weight-transfer-config
+"""
+_LISTS = """
+allowed-media-domains collect-detailed-traces cpu-offload-params cudagraph-capture-sizes ignore-patterns
+kv-cache-dtype-skip-layers lora-target-modules numa-bind-cpus numa-bind-nodes offload-params
+sleep-preserve-parameter-names
 """
 _SWITCHES = """
 allow-credentials allow-deprecated-quantization async-scheduling cohere-is-reasoning-model cudagraph-metrics
@@ -90,11 +92,14 @@ _REASONS: Mapping[str, str] = {
         "data-parallel-external-lb data-parallel-multi-port-external-lb data-parallel-supervisor-port"
     ),
     "logs go where the cluster collects them": "logging-config log-config-file",
+    "answers that are under way have the pod's grace period": "shutdown-timeout",
     "the server calls no others": "tool-server",
 }
 
 # Take a value.
 VALUES: frozenset[str] = frozenset(_VALUES.split())
+# Take one value or several.
+LISTS: frozenset[str] = frozenset(_LISTS.split())
 # Are on or off: --NAME or --no-NAME.
 SWITCHES: frozenset[str] = frozenset(_SWITCHES.split())
 # Can only be switched on: --NAME.

@@ -4,15 +4,26 @@ import json
 from collections.abc import Iterator, Mapping
 
 from tunesmith_api.serving.engine import CustomServer, Engine, VllmArgs, option_of
-from tunesmith_api.serving.vllm_options import ONLY_ON, SWITCHES
+from tunesmith_api.serving.vllm_options import LISTS, ONLY_ON, SWITCHES
 
 _HOST = "0.0.0.0"  # noqa: S104 - the pod's own
+# What vLLM's processes take to end once their last answer is out.
+_ENDING_SECONDS = 10
 
 
 def command_line(
-    engine: Engine, *, model: str, name: str, port: int, adapters: Mapping[str, str] | None = None
+    engine: Engine,
+    *,
+    model: str,
+    name: str,
+    port: int,
+    grace_seconds: float,
+    adapters: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Return how vLLM serves the model in a folder under a name, with adapters (folders by name) beside it."""
+    """Return how vLLM serves the model in a folder under a name, with adapters (folders by name) beside it.
+
+    When it is told to end, it finishes what it has begun, and is gone before the grace period is over.
+    """
     return [
         "vllm",
         "serve",
@@ -20,6 +31,8 @@ def command_line(
         f"--served-model-name={name}",
         f"--host={_HOST}",
         f"--port={port}",
+        # Without this it would cut off what it is writing.
+        f"--shutdown-timeout={max(1, int(grace_seconds) - _ENDING_SECONDS)}",
         *_adapters(adapters or {}),
         *_typed(engine.args or VllmArgs()),
         *_further(engine.extra_args),
@@ -55,6 +68,9 @@ def _further(options: Mapping[str, str]) -> Iterator[str]:
             yield f"--{'' if value == 'true' else 'no-'}{name}"
         elif name in ONLY_ON:
             yield f"--{name}"
+        elif name in LISTS:
+            yield f"--{name}"
+            yield from value.split()
         else:
             # In one word with its name, a value is never taken for another option.
             yield f"--{name}={value}"

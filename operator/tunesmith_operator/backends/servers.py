@@ -12,6 +12,7 @@ from tunesmith_operator.planner import Workload
 CACHE_FOLDER = "/models-cache"
 # On a volume that all containers of the pod have.
 LINKS_FOLDER = "/tmp/served"  # noqa: S108 - an emptyDir of the pod's own
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - in memory, and the pod's own
 _DOWNLOADED = ("hf://", "s3://")
 
 
@@ -40,6 +41,10 @@ def arrange(spec: Object, workload: Workload, settings_image: str) -> None:
         spec["initContainers"] = [_fetching(container, settings_image)]
     if engine.type != "transformers":
         _replace(container, workload, config, engine)
+        # The processes of a server on several GPUs talk through it; the default of 64 MiB is too small for them.
+        if all(mount.get("mountPath") != _SHARED_MEMORY for mount in container["volumeMounts"]):
+            spec["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+            container["volumeMounts"].append({"name": "shm", "mountPath": _SHARED_MEMORY})
     # Spread, where it costs nothing: whatever else a node serves, a revision should not be all on one.
     labels = {"app.kubernetes.io/instance": workload.name}
     spec["topologySpreadConstraints"] = [
@@ -84,7 +89,14 @@ def _replace(container: Object, workload: Workload, config: ServeRun, engine: En
         port, path = config.port, "/health"
         if workload.pod_template.image is None:
             raise RenderError("engine vllm needs an image that has vLLM; name it in spec.podTemplate.image")
-        container["command"] = command_line(engine, model=model, name=config.run.name, port=port, adapters=adapters)
+        container["command"] = command_line(
+            engine,
+            model=model,
+            name=config.run.name,
+            port=port,
+            grace_seconds=config.grace_seconds,
+            adapters=adapters,
+        )
         # It needs no storage: what it serves is there.
         container.pop("envFrom", None)
     container["env"] += [{"name": name, "value": value} for name, value in variables.items()]

@@ -6,7 +6,8 @@ from tunesmith_operator.backends.engines import command_line, custom_environment
 
 def line(engine: dict[str, object], **more: object) -> list[str]:
     made = Engine.model_validate({"type": "vllm", **engine})
-    return command_line(made, model="/volumes/models/bot", name="bot", port=8000, **more)  # type: ignore[arg-type]
+    place = {"model": "/volumes/models/bot", "name": "bot", "port": 8000, "grace_seconds": 60.0}
+    return command_line(made, **(place | more))  # type: ignore[arg-type]
 
 
 def test_without_options() -> None:
@@ -17,7 +18,12 @@ def test_without_options() -> None:
         "--served-model-name=bot",
         "--host=0.0.0.0",
         "--port=8000",
+        "--shutdown-timeout=50",
     ]
+
+
+def test_however_short_the_grace_period_vllm_never_cuts_answers_off_at_once() -> None:
+    assert "--shutdown-timeout=1" in line({}, grace_seconds=5.0)
 
 
 def test_options_of_fields_and_others() -> None:
@@ -28,13 +34,18 @@ def test_options_of_fields_and_others() -> None:
         "enable-log-requests": "false",
         "disable-log-stats": "true",
         "chat-template": "--api-key stolen",
+        "cudagraph-capture-sizes": "1 2  8",
     }
-    assert line({"args": args, "extraArgs": extra})[6:] == [
+    assert line({"args": args, "extraArgs": extra})[7:] == [
         "--max-model-len=4096",
         "--gpu-memory-utilization=0.8",
         "--enforce-eager",
         "--no-enable-prefix-caching",
         "--chat-template=--api-key stolen",
+        "--cudagraph-capture-sizes",
+        "1",
+        "2",
+        "8",
         "--disable-log-stats",
         "--enable-expert-parallel",
         "--no-enable-log-requests",
@@ -44,7 +55,7 @@ def test_options_of_fields_and_others() -> None:
 
 def test_adapters_by_name() -> None:
     found = line({"args": {"maxLoraRank": 32}}, adapters={"formal": "/volumes/models/formal", "a=b": "/x y"})
-    assert found[6:] == [
+    assert found[7:] == [
         "--enable-lora",
         "--lora-modules",
         '{"name":"formal","path":"/volumes/models/formal"}',

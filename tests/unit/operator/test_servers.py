@@ -28,6 +28,10 @@ def variables(container: dict[str, Any]) -> dict[str, str]:
     return {each["name"]: each.get("value", "") for each in container["env"]}
 
 
+def mounted(container: dict[str, Any]) -> list[str]:
+    return [each["mountPath"] for each in container["volumeMounts"]]
+
+
 def test_the_built_in_engine_fetches_for_itself() -> None:
     found = pod()
     assert "initContainers" not in found
@@ -95,6 +99,32 @@ def test_vllm_serves_what_was_fetched() -> None:
     assert fetch["envFrom"] == [{"secretRef": {"name": "hub-token"}}]
     assert variables(fetch)["TUNESMITH_MODEL_LINKS"] == "/tmp/served"
     assert "nvidia.com/gpu" not in fetch["resources"]["limits"]
+
+
+def test_vllm_finishes_its_answers_before_the_pod_is_killed() -> None:
+    found = pod(engine={"type": "vllm"}, podTemplate={"image": "registry.test/vllm:1"})
+    (server,) = found["containers"]
+    (seconds,) = (int(word.partition("=")[2]) for word in server["command"] if word.startswith("--shutdown-timeout="))
+    (_, waits) = server["lifecycle"]["preStop"]["exec"]["command"]
+    assert 30 < seconds < found["terminationGracePeriodSeconds"] - int(waits)
+
+
+def test_processes_of_a_server_share_memory() -> None:
+    engine = {"engine": {"type": "vllm"}}
+    found = pod(**engine, podTemplate={"image": "registry.test/vllm:1"})
+    assert {"name": "shm", "emptyDir": {"medium": "Memory"}} in found["volumes"]
+    assert {"name": "shm", "mountPath": "/dev/shm"} in found["containers"][0]["volumeMounts"]
+    assert "/dev/shm" not in mounted(pod()["containers"][0])
+
+    own = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}
+    template = {
+        "image": "registry.test/vllm:1",
+        "volumes": [own],
+        "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
+    }
+    given = pod(**engine, podTemplate=template)
+    assert [each for each in given["volumes"] if each["name"] == "shm"] == [own]
+    assert mounted(given["containers"][0]).count("/dev/shm") == 1
 
 
 def test_vllm_without_an_image_is_refused() -> None:
