@@ -1,4 +1,4 @@
-"""Which pods of an attempt are still there, where they are, since when, and which of them a node has lost."""
+"""Which pods of a workload are still there, where they are, since when, and which of them a node has lost."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tunesmith_api import conditions as c
-from tunesmith_operator.backends.objects import DRIVER, ROLE_LABEL, WORKER, Object
+from tunesmith_operator.backends.objects import DRIVER, ROLE_LABEL, SERVER, WORKER, Object
 from tunesmith_operator.planner import ObservedWorkload
 
 # A pod that should have been killed so long ago is on a node that does not answer: nobody can wait for it.
@@ -31,9 +31,11 @@ def placed(seen: ObservedWorkload, pods: Sequence[Object]) -> ObservedWorkload:
 
 
 def linger(pods: Sequence[Object], now: datetime | None) -> bool:
-    """Return whether any pod of an attempt may still be at work."""
+    """Return whether any pod of an attempt or a server may still be at work."""
     return any(
-        _role(pod) in {DRIVER, WORKER} and _phase(pod) not in {"Succeeded", "Failed"} and not _is_overdue(pod, now)
+        _role(pod) in {DRIVER, WORKER, SERVER}
+        and _phase(pod) not in {"Succeeded", "Failed"}
+        and not _is_overdue(pod, now)
         for pod in pods
     )
 

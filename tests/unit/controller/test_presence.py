@@ -57,6 +57,12 @@ def test_pods_without_their_job_are_an_attempt_that_is_ending() -> None:
     assert seen(pod("worker", phase="Failed")) is None
 
 
+def test_a_server_is_there_until_its_pods_are_gone() -> None:
+    found = seen(pod("server", deleted=NOW))
+    assert found is not None
+    assert (found.ready, found.stopping) == (False, True)
+
+
 def test_the_first_pods_of_an_attempt_are_not_taken_for_its_last() -> None:
     assert seen(pod("worker"), stateful_set=made("StatefulSet", "bot-a1-workers", "worker")) is None
 

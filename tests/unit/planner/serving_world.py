@@ -104,7 +104,7 @@ class ServingWorld:
             for upstream in self.routes.upstreams:
                 name = f"support-bot-v{upstream.revision}"
                 there = self.deployments.get(name)
-                if upstream.weight and upstream.url and there and there.ready and self._strategy != "recreate":
+                if upstream.weight and upstream.url and there and there.ready:
                     assert name not in result.stop, f"{name} is stopped while gateways send requests there"
                     assert name not in left or left[name] > 0, f"{name} has no pods left"
         before = {each.number: each.state for each in self.status.revisions}
@@ -113,10 +113,6 @@ class ServingWorld:
                 assert before.get(each.number, "RollingOut") in {"RollingOut", "Promoted"}
         assert sum(each.state == "Promoted" for each in result.status.revisions) <= 1
         assert sum(each.state == "RollingOut" for each in result.status.revisions) <= 1
-
-    @property
-    def _strategy(self) -> str:
-        return self.serve.spec.rollout.strategy
 
     def write(self, result: Plan[ModelServeStatus]) -> None:
         self.serve = self.serve.model_copy(update={"status": result.status})

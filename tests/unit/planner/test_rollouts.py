@@ -366,8 +366,11 @@ def test_shares_of_pods_are_said_as_they_are() -> None:
 def test_recreate_stops_the_old_revision_first() -> None:
     world = serving({"strategy": "recreate"})
     world.change(model=NEW)
-    first = world.reconcile()
-    assert "support-bot-v1" in first.stop
+    assert world.reconcile().stop == (), "gateways still send requests there"
+    world.gateways_hear()
+    assert world.routes is not None
+    assert [each.url for each in world.routes.upstreams] == [None], "requests wait"
+    assert world.reconcile().stop == ("support-bot-v1",)
     assert "support-bot-v2" not in world.deployments
     world.settle()
     assert (states(world), world.weights()) == (["Retired", "Promoted"], {2: 100})

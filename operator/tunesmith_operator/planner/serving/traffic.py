@@ -51,8 +51,7 @@ def routes(
     if stable is not None:
         alone = _upstream(serve, stable, 100 - weight if canary is not None else 100, observed)
         # Requests wait at the gateway before the last pod goes.
-        asleep = canary is None and shares.stable == 0
-        upstreams.append(alone.model_copy(update={"url": None}) if asleep else alone)
+        upstreams.append(alone if shares.stable else alone.model_copy(update={"url": None}))
     if canary is not None and weight:
         upstreams.append(_upstream(serve, canary, weight, observed))
     shared = sticky.Traffic(sticky=serve.spec.traffic.sticky)
