@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests.builders import manifest
@@ -11,6 +12,7 @@ from tests.cluster.test_rollouts import address, pods_of
 from tests.tiny import make_tiny_model
 from tests.unit.runtime.test_engine_adapters import lora, save
 
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 BROKEN = {"name": "broken", "uri": "pvc://models/none"}
 # Pods start, and the kubelet brings a change to them about a minute later.
 DEADLINE_SECONDS = 180
