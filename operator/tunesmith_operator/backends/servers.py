@@ -76,7 +76,8 @@ def _replace(container: Object, workload: Workload, config: ServeRun, engine: En
     """Let the container run a server that is not ours, on the files that were fetched."""
     model = f"{LINKS_FOLDER}/model"
     adapters = {each.name: f"{LINKS_FOLDER}/adapters/{each.name}" for each in config.adapters}
-    variables = {"HF_HUB_OFFLINE": "1"}
+    # Nothing is fetched, and nobody is told: vLLM would send its makers statistics.
+    variables = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
     if engine.custom is not None:
         variables |= custom_environment(engine.custom, model=model, name=config.run.name)
         port, path = engine.custom.port, engine.custom.health_path

@@ -98,6 +98,7 @@ def test_vllm_serves_what_was_fetched() -> None:
     assert fetch["image"] == "registry.test/runtime:1"
     assert fetch["envFrom"] == [{"secretRef": {"name": "hub-token"}}]
     assert variables(fetch)["TUNESMITH_MODEL_LINKS"] == "/tmp/served"
+    assert variables(server)["VLLM_NO_USAGE_STATS"] == "1"
     assert "nvidia.com/gpu" not in fetch["resources"]["limits"]
 
 

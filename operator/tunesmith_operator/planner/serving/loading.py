@@ -79,10 +79,10 @@ def _situation(adapters: Sequence[AdapterStatus], pods: int) -> tuple[ConditionS
     refused = [f"adapter {each.name} cannot be loaded: {each.message}" for each in adapters if each.message]
     if refused:
         return "False", Situation("blocked", c.ADAPTER_REFUSED, "; ".join(refused))
-    missing = [f"{each.name} is on {each.ready_replicas} of {pods} pods" for each in adapters]
-    missing = [text for text, each in zip(missing, adapters, strict=True) if each.ready_replicas < pods or not pods]
+    missing = [each for each in adapters if each.ready_replicas < max(pods, 1)]
     if missing:
-        return "False", Situation("working", c.LOADING, f"adapter {', '.join(missing)}")
+        counts = (f"{each.name} is on {each.ready_replicas} of {pods} pods" for each in missing)
+        return "False", Situation("working", c.LOADING, f"adapter {', '.join(counts)}")
     names = ", ".join(each.name for each in adapters)
     return "True", Situation("done", c.ALL_LOADED, f"all pods have loaded {names}")
 
