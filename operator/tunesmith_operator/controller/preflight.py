@@ -21,7 +21,7 @@ NEEDED: Rights = (
     (GROUP, PLURALS["EvalJob"], ("create",)),
     ("", "configmaps", _OBJECT_VERBS),
     ("", "services", _OBJECT_VERBS),
-    ("", "serviceaccounts", ("get", "create", "patch")),
+    ("", "serviceaccounts", ("get", "create", "patch", "delete")),
     ("", "secrets", ("create",)),
     ("", "pods", ("get", "list", "watch")),
     ("", "events", ("list", "watch", "create", "patch")),
@@ -29,8 +29,8 @@ NEEDED: Rights = (
     ("apps", "deployments", _OBJECT_VERBS),
     ("apps", "statefulsets", _OBJECT_VERBS),
     ("policy", "poddisruptionbudgets", ("get", "create", "patch")),
-    ("rbac.authorization.k8s.io", "roles", ("get", "create", "patch")),
-    ("rbac.authorization.k8s.io", "rolebindings", ("get", "create", "patch")),
+    ("rbac.authorization.k8s.io", "roles", ("get", "create", "patch", "delete")),
+    ("rbac.authorization.k8s.io", "rolebindings", ("get", "create", "patch", "delete")),
 )
 
 # The policies that keep pods with code of tasks from the network.

@@ -29,7 +29,7 @@ from tunesmith_operator.backends.objects import (
     progress_name,
 )
 from tunesmith_operator.clock import SteadyClock
-from tunesmith_operator.controller import events, sight
+from tunesmith_operator.controller import events, sight, sweeping
 from tunesmith_operator.controller.client import RESOURCES, Api, ApiError, Object, kind_of
 from tunesmith_operator.controller.dependents import Dependents
 from tunesmith_operator.controller.invalid import invalid
@@ -114,7 +114,11 @@ class Reconciler:
                 await self._stop(children[name])
             for name in decision.retire:
                 await self.api.delete("EvalJob", key.namespace, name)
-            await self._tidy(children, {workload.name for workload in decision.ensure} | {front_name(key.name)}, now)
+            wanted = {workload.name for workload in decision.ensure} | {front_name(key.name)}
+            await self._tidy(children, wanted, now)
+            if isinstance(resource, ModelServe):
+                for each in sweeping.left(children, wanted):
+                    await sweeping.sweep(self.api, each)
         if decision.delete:
             log.info("deleted, because it has ended and its ttlSecondsAfterFinished have passed")
             await self.api.delete(key.kind, key.namespace, key.name, only={"uid": resource.metadata.uid})
