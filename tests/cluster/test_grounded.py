@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import requests
 
+from tests.builders import manifest
 from tests.cluster.cluster import STANDIN_IMAGE, Cluster, Namespace, Object, Shelf, eventually
 from tests.cluster.conftest import fresh_namespace
 from tests.cluster.serving import serving, start
+from tests.tiny import make_tiny_bert
 
 DOCUMENTS = {
     "hours.md": "# Opening hours\n\nThe workshop opens at nine and closes at seven.\n",
     "tubes.md": "# Prices\n\nA new tube costs six francs, and mending the old one four.\n",
 }
+QUESTION = "The workshop opens at nine and closes at seven, does it? Write to {}."
 EXPECTED = [f"What does part number {number} of the gearbox cost this year?" for number in range(100)]
 # So many requests are compared with those.
 WINDOW = 50
@@ -68,17 +71,20 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(operator: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("data")
+    models, folder = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("data")
+    make_tiny_bert(models / "encoder", list(DOCUMENTS.values()))
     (folder / "handbook").mkdir()
     for name, text in DOCUMENTS.items():
         Path(folder, "handbook", name).write_text(text)
     records = [{"messages": [{"role": "user", "content": each}, said("One franc.")]} for each in EXPECTED]
     (folder / "train.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
     with fresh_namespace(operator) as namespace:
-        namespace.claim("data")
-        shelf = namespace.shelf("data")
+        for claim in ("data", "models"):
+            namespace.claim(claim)
+        shelf = namespace.shelf("data", "models")
         shelf.put(folder, "data")
-        namespace.apply(*weather())
+        shelf.put(models, "models")
+        namespace.apply(*weather(), encoder(namespace))
         yield Served(namespace, shelf, start(namespace, everything(namespace)))
 
 
@@ -86,12 +92,19 @@ def said(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
+def encoder(namespace: Namespace) -> Object:
+    """Return the ModelServe of what embeds, on the engine itself."""
+    return manifest("ModelServe", "encoder", {"model": {"uri": "pvc://models/encoder"}}, namespace.name)
+
+
 def everything(namespace: Namespace) -> Object:
+    embeddings = {"url": f"http://encoder.{namespace.name}.svc:8000/v1", "model": "encoder"}
+    documents = [{"uri": "pvc://data/handbook"}]
     return serving(
         {},
         wanted={"calls": {"city": "Basel"}},
         replicas=1,
-        retrieval={"documents": [{"uri": "pvc://data/handbook"}], "topK": 1, "minScore": 0.2, "onFailure": "refuse"},
+        retrieval={"documents": documents, "embeddings": embeddings, "topK": 1, "onFailure": "refuse"},
         tools={"http": [{**TOOL, "url": f"http://weather.{namespace.name}.svc:8000/now"}]},
         capture={"uri": "pvc://data/traffic"},
         watch={"drift": {"reference": {"uri": "pvc://data/train.jsonl"}, "windowRequests": WINDOW}},
@@ -123,8 +136,8 @@ def test_an_answer_cites_its_document_says_what_a_tool_said_and_is_kept(served: 
         answer = requests.post(f"{served.url}/v1/chat/completions", json=asked, timeout=60)
         return answer if answer.status_code == 200 else None
 
-    eventually(found, "index", 90)
-    answer = served.ask("The workshop opens at what hour? Write to anna@example.org.")
+    eventually(found, "index", 180)
+    answer = served.ask(QUESTION.format("anna@example.org"))
 
     (citation,) = answer.json()["tunesmith"]["citations"]
     assert citation["document"] == "handbook/hours.md"
@@ -135,7 +148,7 @@ def test_an_answer_cites_its_document_says_what_a_tool_said_and_is_kept(served: 
     assert '"GET /now?city=Basel HTTP/1.1" 200' in served.namespace.kubectl("logs", "weather")
 
     record = eventually(lambda: served.kept().get(answer.headers["x-request-id"]), "captured request")
-    asked = {"role": "user", "content": "The workshop opens at what hour? Write to [EMAIL_ADDRESS]."}
+    asked = {"role": "user", "content": QUESTION.format("[EMAIL_ADDRESS]")}
     assert record["messages"] == [asked, said("It rains in Basel.")]
     assert (record["endpoint"], record["revision"], record["status"]) == ("/v1/chat/completions", 1, 200)
     assert served.shelf.run("ls", "/volumes/data/handbook-index").split()

@@ -3,18 +3,16 @@
 $STANDIN is JSON: `seconds` that the run takes, or that a server takes for an answer; `exit` code to end with, `memory`
 in MiB to use up, `failure` to report, a file that it `writes`, the value `f1` of its metric; of a server whether it is
 `deaf` (never ready), of how many requests one fails (`failing`), and with which arguments it `calls` the first tool
-that it is offered. It answers what that said, else "fine"; texts with the same words have vectors that are close.
+that it is offered. It answers what that said, else "fine".
 """
 
 import http.server
 import itertools
 import json
 import os
-import re
 import sys
 import threading
 import time
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +89,6 @@ def train(config: TrainRun, seconds: float, reporter: ProgressReporter) -> None:
     reporter.update(state="Succeeded", stage="", result=TrainResult(model=model))
 
 
-def vector(text: str) -> list[float]:
-    """Count words."""
-    numbers = [0.0] * 256
-    for word in re.findall(r"\w+", text.lower()):
-        numbers[zlib.crc32(word.encode()) % len(numbers)] += 1
-    return numbers
-
-
 def message(body: dict[str, Any], arguments: dict[str, Any] | None) -> dict[str, Any]:
     """Say what a tool has said, call one, or say that it is fine."""
     said = {"role": "assistant", "content": "fine"}
@@ -124,9 +114,6 @@ def serve(config: ServeRun, wanted: dict[str, Any]) -> None:
             choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
             if failing and next(count) % failing == 0:
                 self.answer(500, {"error": {"message": "something broke"}})
-            elif self.path == "/v1/embeddings":
-                rows = [{"index": index, "embedding": vector(text)} for index, text in enumerate(body["input"])]
-                self.answer(200, {"data": rows})
             elif body.get("stream"):
                 self.stream([choice | {"delta": {"content": word}} for word in ("fi", "ne")])
             else:
