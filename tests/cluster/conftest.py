@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -47,6 +48,13 @@ def operator(cluster: Cluster) -> Iterator[Cluster]:
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[Namespace]:
     """A namespace that is gone after the test, with its volumes."""
+    with fresh_namespace(cluster) as made:
+        yield made
+
+
+@contextmanager
+def fresh_namespace(cluster: Cluster) -> Iterator[Namespace]:
+    """Make a namespace that goes in the end, with its volumes."""
     name = f"test-{uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
     yield Namespace(cluster, name)

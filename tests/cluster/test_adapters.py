@@ -8,7 +8,7 @@ import requests
 
 from tests.builders import manifest
 from tests.cluster.cluster import Cluster, Namespace, eventually
-from tests.cluster.test_rollouts import address, pods_of
+from tests.cluster.serving import address, pods_of
 from tests.tiny import make_tiny_model
 from tests.unit.runtime.test_engine_adapters import lora, save
 

@@ -1,131 +1,40 @@
 """Rollouts under load: a real gateway in front of servers that do as they are told, on a real cluster."""
 
 import json
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
-import openai
 import pytest
-import requests
 
 from tests.cluster.cluster import Cluster, Namespace, eventually
-from tests.cluster.conftest import kill_operator
-from tests.cluster.work import evaluation, server, standin
+from tests.cluster.serving import (
+    DEADLINE_SECONDS,
+    answers,
+    await_end,
+    kill_one_of_each,
+    load,
+    pods_of,
+    serving,
+    start,
+    state_of,
+    told,
+)
+from tests.cluster.work import evaluation
 from tunesmith_operator.planner.serving.commands import ABORT
-
-# More than any rollout here takes.
-DEADLINE_SECONDS = 180
-
-
-@dataclass
-class Load:
-    """What clients have seen: how many answers came from each revision, and every failure."""
-
-    answers: "Counter[str]" = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
-
-    def share(self, revision: int) -> float:
-        """Return the percent of the answers that came from a revision."""
-        return 100 * self.answers[str(revision)] / max(1, sum(self.answers.values()))
-
-
-@contextmanager
-def load(url: str) -> Iterator[Load]:
-    """Let two clients ask without a pause, one for whole answers and one for streams."""
-    seen, over = Load(), threading.Event()
-    # Nothing is asked twice: each failure counts.
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)
-    question: Any = {"model": "bot", "messages": [{"role": "user", "content": "Is it fine?"}]}
-
-    def whole() -> None:
-        answer = client.chat.completions.with_raw_response.create(**question)
-        assert answer.parse().choices[0].message.content == "fine"
-        seen.answers[answer.headers["x-tunesmith-revision"]] += 1
-
-    def streamed() -> None:
-        with client.chat.completions.with_streaming_response.create(**question, stream=True) as answer:
-            assert "data: [DONE]" in "".join(answer.iter_lines())
-            seen.answers[answer.headers["x-tunesmith-revision"]] += 1
-
-    def ask(once: Callable[[], None]) -> None:
-        while not over.is_set():
-            try:
-                once()
-            except Exception as error:
-                seen.failures.append(f"{time.strftime('%H:%M:%S')} {error!r}"[:300])
-            time.sleep(0.01)
-
-    threads = [threading.Thread(target=ask, args=(once,)) for once in (whole, streamed)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-
-
-def serving(rollout: dict[str, Any], model: str = "one", wanted: dict[str, Any] | None = None, **spec: Any) -> Any:
-    plain = {
-        "model": {"uri": f"s3://models/{model}"},
-        "replicas": 2,
-        "traffic": {"provider": "gateway"},
-        "rollout": rollout,
-        "podTemplate": standin(**(wanted or {})),
-        **spec,
-    }
-    return server(gate=None, **plain)
-
-
-def told(namespace: Namespace) -> str:
-    found = namespace.condition("ModelServe", "bot", "Reconciling")
-    return str(found["message"]) if found else ""
-
-
-def state_of(namespace: Namespace, number: int) -> str | None:
-    revisions = namespace.status("ModelServe", "bot").get("revisions") or ()
-    return next((str(each["state"]) for each in revisions if each["number"] == number), None)
-
-
-def pods_of(namespace: Namespace, workload: str) -> list[Any]:
-    return namespace.all("Pod", f"app.kubernetes.io/instance={workload}")
-
-
-def address(namespace: Namespace) -> str:
-    """Return the URL of the ModelServe's Service, as this machine reaches it."""
-    service = namespace.get("Service", "bot")
-    assert service is not None
-    return f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
 
 
 @pytest.fixture
-def one_serves(operator: Cluster, namespace: Namespace) -> Callable[[dict[str, Any]], str]:
+def one_serves(operator: Cluster, namespace: Namespace) -> Callable[..., str]:
     """Let revision 1 serve, with a rollout; return its address."""
 
-    def start(rollout: dict[str, Any], **spec: Any) -> str:
-        namespace.apply(serving(rollout, **spec))
-        eventually(lambda: namespace.status("ModelServe", "bot").get("phase") == "Ready", "ready server", 90)
-        url = address(namespace)
-        # The cluster's proxies hear of the first pod a moment later.
-        eventually(lambda: requests.get(url, timeout=10).status_code, "way to the server")
-        return url
-
-    return start
+    return lambda rollout, **spec: start(namespace, serving(rollout, **spec))
 
 
 STEPS = [{"weight": 10, "pauseSeconds": 8}, {"weight": 50, "pauseSeconds": 6}]
 CANARY = {"strategy": "canary", "steps": STEPS, "analysis": {"maxErrorRate": 0.2, "maxLatencyRatio": 5}}
 
 
-def test_a_canary_takes_over_and_no_request_fails(
-    namespace: Namespace, one_serves: Callable[[dict[str, Any]], str]
-) -> None:
+def test_a_canary_takes_over_and_no_request_fails(namespace: Namespace, one_serves: Callable[..., str]) -> None:
     with load(one_serves(CANARY)) as seen:
         namespace.apply(serving(CANARY, model="two"))
         shares: dict[int, float] = {}
@@ -216,20 +125,10 @@ def test_kills_at_every_step_end_promoted_or_taken_back(
         namespace.apply(serving(rollout, model="two", traffic={"provider": "gateway", "replicas": 2}))
         for what in ("revision 2 ", "step 1 of 2", "step 2 of 2", "takes over"):
             eventually(lambda: _reached(namespace, what), what, DEADLINE_SECONDS)  # noqa: B023
-            kill_operator(operator)
-            for role in ("tunesmith-gateway", "tunesmith-serve"):
-                pods = namespace.all("Pod", f"app.kubernetes.io/name={role}")
-                if alive := [each for each in pods if not each["metadata"].get("deletionTimestamp")]:
-                    namespace.kubectl("delete", "pod", alive[0]["metadata"]["name"], "--force", "--grace-period=0")
-        eventually(lambda: state_of(namespace, 2) in {"Promoted", "Degraded"}, "end of the rollout", DEADLINE_SECONDS)
-        eventually(lambda: namespace.status("ModelServe", "bot").get("phase") == "Ready", "ready server", 90)
+            kill_one_of_each(operator, namespace)
+        await_end(namespace, 1, 2)
 
-    left = "bot-v1" if state_of(namespace, 2) == "Promoted" else "bot-v2"
-    eventually(lambda: namespace.get("Deployment", left) is None, f"end of {left}")
-    answer = openai.OpenAI(base_url=f"{url}/v1", api_key="none").chat.completions.create(
-        model="bot", messages=[{"role": "user", "content": "Is it fine?"}]
-    )
-    assert answer.choices[0].message.content == "fine"
+    assert answers(url)
 
 
 def test_a_person_takes_a_canary_back_and_shares_of_pods_are_said(

@@ -2,7 +2,8 @@
 
 $STANDIN is JSON: `seconds` that the run takes, or that a server takes for an answer; `exit` code to end with, `memory`
 in MiB to use up, `failure` to report, a file that it `writes`, the value `f1` of its metric; of a server whether it is
-`deaf` (never ready), and of how many requests one fails (`failing`).
+`deaf` (never ready), of how many requests one fails (`failing`), and with which arguments it `calls` the first tool
+that it is offered. It answers what that said, else "fine".
 """
 
 import http.server
@@ -88,6 +89,18 @@ def train(config: TrainRun, seconds: float, reporter: ProgressReporter) -> None:
     reporter.update(state="Succeeded", stage="", result=TrainResult(model=model))
 
 
+def message(body: dict[str, Any], arguments: dict[str, Any] | None) -> dict[str, Any]:
+    """Say what a tool has said, call one, or say that it is fine."""
+    said = {"role": "assistant", "content": "fine"}
+    last = body["messages"][-1]
+    if last["role"] == "tool":
+        return said | {"content": last["content"]}
+    if arguments is None or not body.get("tools"):
+        return said
+    function = {"name": body["tools"][0]["function"]["name"], "arguments": json.dumps(arguments)}
+    return said | {"content": None, "tool_calls": [{"id": "call-1", "type": "function", "function": function}]}
+
+
 def serve(config: ServeRun, wanted: dict[str, Any]) -> None:
     seconds, failing = float(wanted.get("seconds", 0)), int(wanted.get("failing", 0))
     count = itertools.count(1)
@@ -105,7 +118,7 @@ def serve(config: ServeRun, wanted: dict[str, Any]) -> None:
                 self.stream([choice | {"delta": {"content": word}} for word in ("fi", "ne")])
             else:
                 time.sleep(seconds)
-                choice["message"] = {"role": "assistant", "content": "fine"}
+                choice["message"] = message(body, wanted.get("calls"))
                 self.answer(200, {"model": body["model"], "choices": [choice]})
 
         def stream(self, choices: list[dict[str, Any]]) -> None:
