@@ -78,6 +78,9 @@ def test_a_revision_takes_over_and_no_request_fails(served: Served) -> None:
         seen.answers.clear()
         eventually(lambda: seen.answers.total() > 50, "requests afterwards")
 
+    of_it = f"app.kubernetes.io/instance=bot-v{before}"
+    eventually(lambda: not namespace.all("ConfigMap", of_it), "end of what the old revision has left")
+    assert not namespace.all("Role", of_it)
     assert seen.failures == [], f"{len(seen.failures)}: {seen.failures[0]} ... {seen.failures[-1]}"
     assert set(seen.answers) == {str(number)}
     assert max(map(len, together)) == (1 if served.strategy == "recreate" else 2), together
