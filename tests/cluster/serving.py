@@ -124,18 +124,19 @@ def kill_one_of_each(cluster: Cluster, namespace: Namespace) -> None:
             namespace.kubectl("delete", "pod", alive[0]["metadata"]["name"], "--force", "--grace-period=0")
 
 
-def await_end(namespace: Namespace, before: int, number: int) -> None:
-    """Wait until a rollout has ended, one way or the other, and what it left has gone."""
+def await_end(namespace: Namespace, url: str, before: int, number: int) -> None:
+    """Wait until a rollout has ended, one way or the other, what it left has gone, and what serves answers."""
     over = {"Promoted", "Degraded"}
     eventually(lambda: state_of(namespace, number) in over, f"end of the rollout ({told(namespace)})", DEADLINE_SECONDS)
     eventually(lambda: namespace.status("ModelServe", "bot").get("phase") == "Ready", "ready server", 90)
     left = f"bot-v{before if state_of(namespace, number) == 'Promoted' else number}"
     eventually(lambda: namespace.get("Deployment", left) is None, f"end of {left}")
+    # The last that was killed may not be back, and nobody may have said so yet.
+    eventually(lambda: answers(url), "answer")
 
 
 def answers(url: str) -> bool:
     """Return whether it answers as it should."""
-    answer = openai.OpenAI(base_url=f"{url}/v1", api_key="none").chat.completions.create(
-        model="bot", messages=[{"role": "user", "content": "Is it fine?"}]
-    )
-    return answer.choices[0].message.content == "fine"
+    asked: Any = {"model": "bot", "messages": [{"role": "user", "content": "Is it fine?"}]}
+    answer = requests.post(f"{url}/v1/chat/completions", json=asked, timeout=30)
+    return answer.status_code == 200 and answer.json()["choices"][0]["message"]["content"] == "fine"

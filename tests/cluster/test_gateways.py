@@ -17,7 +17,7 @@ from tests.cluster.serving import DEADLINE_SECONDS, load, pods_of, serving, star
 from tunesmith_api.serving.access import SCOPES, Limits
 from tunesmith_operator.keys import NewKey, new_key
 
-SCALING = {"minReplicas": 0, "maxReplicas": 2, "targetInFlight": 1, "scaleDownDelaySeconds": 6}
+SCALING = {"minReplicas": 0, "maxReplicas": 2, "targetInFlight": 1, "scaleDownDelaySeconds": 3}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Each strategy behind gateways: no request fails, and whatever is killed on the way, it ends one way or the other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,10 @@ from tests.cluster.cluster import Cluster, Namespace, eventually
 from tests.cluster.conftest import fresh_namespace
 from tests.cluster.serving import (
     DEADLINE_SECONDS,
-    answers,
     await_end,
     kill_one_of_each,
     load,
+    pods_of,
     serving,
     start,
     state_of,
@@ -86,13 +86,16 @@ def test_a_revision_takes_over_and_no_request_fails(served: Served) -> None:
     assert max(map(len, together)) == (1 if served.strategy == "recreate" else 2), together
 
 
-def test_kills_in_every_stage_end_promoted_or_taken_back(operator: Cluster, served: Served) -> None:
+def test_kills_all_the_way_end_promoted_or_taken_back(operator: Cluster, served: Served) -> None:
     with load(served.url, patience=10):
         before, number = served.change("killed")
-        stages = STAGES if served.strategy == "blueGreen" else ["Starting", "Promoting"]
-        for stage in stages:
-            eventually(lambda: served.reached(stage), f"{stage} ({told(served.namespace)})", DEADLINE_SECONDS)  # noqa: B023
+        moments: dict[str, Callable[[], object]] = {
+            "its beginning": lambda: served.reached("Starting"),
+            "its first pods": lambda: pods_of(served.namespace, f"bot-v{number}"),
+            "its first requests": lambda: served.reached("Shifting"),
+            "its end": lambda: served.reached("Promoting"),
+        }
+        for moment, comes in moments.items():
+            eventually(comes, f"{moment} ({told(served.namespace)})", DEADLINE_SECONDS)
             kill_one_of_each(operator, served.namespace)
-        await_end(served.namespace, before, number)
-
-    assert answers(served.url)
+        await_end(served.namespace, served.url, before, number)
