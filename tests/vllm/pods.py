@@ -79,7 +79,9 @@ class Pod:
         return [self._here(word) for word in container["command"]]
 
     def _variables(self, container: dict[str, Any]) -> dict[str, str]:
-        found = {each["name"]: self._here(each["value"]) for each in container["env"]}
+        # What comes from the pod itself only says where to report.
+        given = (each for each in container["env"] if "value" in each)
+        found = {each["name"]: self._here(each["value"]) for each in given}
         found.pop(PROGRESS_CONFIG_MAP_VARIABLE)  # there is no cluster that would keep it
         return found
 

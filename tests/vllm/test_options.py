@@ -116,4 +116,5 @@ def test_vllm_takes_every_arg_as_it_is_written_for_it() -> None:
 @pytest.mark.parametrize("field", ["dtype", "max_lora_rank"])
 def test_the_choices_of_a_field_are_those_of_vllm(field: str) -> None:
     (ours,) = (get_args(each) for each in get_args(VllmArgs.model_fields[field].annotation) if get_args(each))
-    assert {str(each) for each in ours} == set(options()[option_of(field)]["choices"])
+    # Adapters of rank 1 fit where those of rank 8 do.
+    assert {str(each) for each in ours} == set(options()[option_of(field)]["choices"]) - {"1"}

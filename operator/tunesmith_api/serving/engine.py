@@ -50,7 +50,7 @@ class VllmArgs(ApiModel):
         default=None, ge=1, le=16_777_216, description="Tokens that are computed in one step."
     )
     max_loras: int | None = Field(default=None, ge=1, le=1024, description="Adapters that answer in the same step.")
-    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None = Field(
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] | None = Field(
         default=None, description="The highest rank that an adapter may have; 16 if left out."
     )
     enforce_eager: bool | None = Field(
