@@ -44,6 +44,13 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# What tiny models and their tokenizers have seen.
+TEXTS = [
+    "The moon goes round the earth, and the earth goes round the sun.",
+    "What colour is the sky? The sky is blue.",
+    "How many legs has a spider? A spider has eight legs.",
+    "user assistant system",
+] * 8
 
 
 def make_tiny_model(

@@ -6,16 +6,9 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.tiny import make_tiny_model
+from tests.tiny import TEXTS, make_tiny_model
 from tests.unit.runtime.test_engine_adapters import lora, save
 from tests.vllm.pods import ENVIRONMENT, Pod, Server, pod
-
-TEXTS = [
-    "The moon goes round the earth, and the earth goes round the sun.",
-    "What colour is the sky? The sky is blue.",
-    "How many legs has a spider? A spider has eight legs.",
-    "user assistant system",
-] * 8
 
 
 @pytest.fixture(scope="session", autouse=True)

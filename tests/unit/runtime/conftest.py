@@ -10,15 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tests.judge import JudgeServer, judge_server
 from tests.s3 import S3Server, use
-from tests.tiny import make_tiny_model
+from tests.tiny import TEXTS, make_tiny_model
 from tunesmith_runtime.models.loading import load_causal_lm, load_tokenizer
-
-TEXTS = [
-    "The moon goes round the earth, and the earth goes round the sun.",
-    "What colour is the sky? The sky is blue.",
-    "How many legs has a spider? A spider has eight legs.",
-    "user assistant system",
-] * 8
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,9 +7,8 @@ import pytest
 
 from tests.engines import run_of, served_over_http
 from tests.gateways import gateway
-from tests.tiny import make_tiny_bert, make_tiny_model
+from tests.tiny import TEXTS, make_tiny_bert, make_tiny_model
 from tests.unit.gateway.conftest import folder
-from tests.unit.runtime.conftest import TEXTS
 from tunesmith_runtime.serve.gateway.grounding import INSTRUCTIONS
 
 __all__ = ["folder"]

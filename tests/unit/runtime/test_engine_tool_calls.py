@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import make_tiny_tokenizer
-from tests.unit.runtime.conftest import TEXTS
+from tests.tiny import TEXTS, make_tiny_tokenizer
 from tunesmith_runtime.serve.engine.questions import Piece, Question
 from tunesmith_runtime.serve.engine.requests import ChatRequest, Message
 from tunesmith_runtime.serve.engine.tokens import TokenTexts
