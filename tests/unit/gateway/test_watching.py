@@ -9,6 +9,7 @@ import pytest
 
 from tests.gateways import CHAT, Gateway, engine, eventually, gateway, story, upstream
 from tests.judge import judge_server
+from tunesmith_api.serving.watch import QualityReport, WatchReport
 from tunesmith_runtime.serve.gateway import watching
 from tunesmith_runtime.serve.gateway.metrics import Metrics
 from tunesmith_runtime.serve.gateway.watching import Watching
@@ -23,6 +24,11 @@ async def ask(served: Gateway, words: str, count: int, seed: int, **more: Any) -
         question = " ".join(drawn.choices(words.split(), k=8))
         answer = await served.ask(CHAT | {"messages": [{"role": "user", "content": question}], **more})
         assert answer.status == 200
+
+
+def report(served: Gateway) -> WatchReport:
+    """Return what the gateway has watched."""
+    return served.report.watch or WatchReport()
 
 
 def records(folder: Path) -> dict[str, Any]:
@@ -43,8 +49,8 @@ async def test_drift_and_quality_are_reported_while_requests_go_on(folder: Path)
             assert served.report.watch is not None
             await ask(served, COOK, 25, seed=1)
             await ask(served, COOK, 25, seed=2, stream=True)
-            await eventually(lambda: served.report.watch.drift is not None, served.serving)  # type: ignore[union-attr]
-            await eventually(lambda: served.report.watch.quality is not None, served.serving)  # type: ignore[union-attr]
+            await eventually(lambda: report(served).drift is not None, served.serving)
+            await eventually(lambda: report(served).quality is not None, served.serving)
             found = served.report.watch
             assert found.drift is not None
             assert found.quality is not None
@@ -68,13 +74,11 @@ async def test_answers_of_the_revision_that_serves_are_graded(folder: Path) -> N
             both = (upstream(1, stable, 50), upstream(2, canary, 50))
             async with gateway(folder, *both, watch=watch) as served:
                 await ask(served, SHOP, 20, seed=1)
-                await eventually(lambda: served.report.watch.quality is not None, served.serving)  # type: ignore[union-attr]
-                assert served.report.watch is not None
-                assert served.report.watch.quality is not None
-                assert served.report.watch.quality.score == 0
+                await eventually(lambda: report(served).quality is not None, served.serving)
+                assert report(served).quality == QualityReport(score=0, answers=5)
                 await served.takes_up(upstream(2, canary), watch=watch)
                 await ask(served, SHOP, 10, seed=2)
-                await eventually(lambda: served.report.watch.quality.score == 1, served.serving)  # type: ignore[union-attr]
+                await eventually(lambda: report(served).quality == QualityReport(score=1, answers=5), served.serving)
 
 
 @story
@@ -82,7 +86,7 @@ async def test_embeddings_come_from_the_revision_that_answers(folder: Path) -> N
     watch = {"drift": {"reference": records(folder), "windowRequests": 50, "method": "mmd"}}
     async with engine() as stable, gateway(folder, upstream(1, stable), watch=watch) as served:
         await ask(served, COOK, 50, seed=1)
-        await eventually(lambda: served.report.watch.drift is not None, served.serving)  # type: ignore[union-attr]
+        await eventually(lambda: report(served).drift is not None, served.serving)
         assert served.report.watch is not None
         assert served.report.watch.drift is not None
         assert served.report.watch.drift.drifted

@@ -195,7 +195,7 @@ def test_each_task_has_its_class(bert: Path, tiny_path: Path, tmp_path: Path) ->
     assert type(load_model(make_tiny_t5(tmp_path, TEXTS), "seq2seq-lm")).__name__ == "T5ForConditionalGeneration"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_four_bits_without_a_gpu_are_refused(tiny_path: Path) -> None:
+def test_four_bits_without_a_gpu_are_refused(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"loadIn4bit: needs a CUDA GPU, and there is none; set resources\.gpu, or"):
         load_model(tiny_path, "causal-lm", load_in_4bit=True)
